@@ -1,0 +1,187 @@
+#!/usr/bin/env bash
+# The one command of the project.  Each part sets up what it needs, on any Debian 12.
+#
+#   ./build.sh check          format, lint, types, layout: what can be told without running it
+#   ./build.sh fix            mend what can be mended by itself
+#   ./build.sh freeze         dist/bin (a CNI_PATH), dist/cnictl and dist/pycni-VERSION-….tar.gz
+#   ./build.sh test [ARG…]    freeze, then the tests; ARG… goes to pytest (root)
+#   ./build.sh demo           freeze, then see pods get their network (root)
+#   ./build.sh install DIR    freeze, then put the programs into DIR, say /opt/cni/bin
+#   ./build.sh lock           pin the newest Python packages that pyproject.toml allows
+set -euo pipefail
+cd "$(dirname "$0")"
+umask 022
+unset "${!PYTHON@}"
+
+DEMO_PACKAGES=(iproute2 nftables)
+TEST_PACKAGES=(
+    busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
+    golang-go iproute2 iptables nftables podman procps runc tcpdump util-linux
+)
+VENV=$PWD/.venv
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+die() {
+    printf 'build.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+need_root() { ((EUID == 0)) || die "$1 makes network namespaces: run it as root (sudo ./build.sh $1)"; }
+
+# Install those of the Debian packages $@ that are not there yet.
+need_packages() {
+    local package missing=()
+    for package; do
+        [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>&1) == ii* ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    ((EUID == 0)) || die "packages are missing; as root: apt-get install ${missing[*]}"
+    say "Debian packages: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Set PYTHON to one of at least 3.11 that can be frozen: Debian's own, else the one on PATH.
+choose_python() {
+    for PYTHON in /usr/bin/python3 "$(command -v python3)"; do
+        "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+        PYTHON=
+    done
+    [[ $PYTHON ]] || die "Python 3.11 or newer is missing: apt-get install python3"
+    VERSION=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    if [[ $PYTHON == /usr/bin/python3 ]]; then
+        need_packages "python$VERSION-venv" "libpython$VERSION" binutils
+    elif ! "$PYTHON" -c 'import sys, sysconfig; sys.exit(not sysconfig.get_config_var("Py_ENABLE_SHARED"))'; then
+        die "$PYTHON has no shared library to freeze: build it with --enable-shared"
+    fi
+}
+
+# Make the virtual environment, unless it is there and holds what requirements.txt says.
+need_python() {
+    local wanted
+    choose_python
+    wanted="$("$PYTHON" -VV) $(sha256sum requirements.txt)"
+    if [[ ! -x $VENV/bin/python || $(cat "$VENV/stamp" 2>&1) != "$wanted" ]]; then
+        say "Python packages, into .venv"
+        "$PYTHON" -m venv --clear "$VENV"
+        "$VENV/bin/python" -m pip install -qq --require-hashes -r requirements.txt
+        echo "$wanted" >"$VENV/stamp"
+    fi
+    PYTHON=$VENV/bin/python
+}
+
+# One at a time may set up and build; the lock goes with the process, or at unlock.
+lock() {
+    exec 9<.
+    flock 9
+}
+unlock() { exec 9<&-; }
+
+# Print what names a build: a digest of all that goes into the executable.
+build_id() {
+    {
+        "$PYTHON" -VV
+        uname -m
+        find cni plugins ipam -name '*.py' -print0 | sort -z | xargs -0 sha256sum pycni.spec requirements.txt
+    } | sha256sum | head -c 12
+}
+
+freeze() {
+    local build
+    need_python
+    build=$(build_id)
+    if [[ ! -d dist/bin/_pycni-$build ]]; then
+        say "freezing build $build, into dist/"
+        rm -rf build/dist
+        PYCNI_BUILD=$build PYTHONHASHSEED=0 "$PYTHON" -m PyInstaller pycni.spec --noconfirm --clean \
+            --log-level WARN --workpath build/work --distpath build/dist
+        mkdir -p dist
+        rm -rf dist/bin
+        mv build/dist/bin dist/bin
+    fi
+    [[ -L dist/cnictl ]] || ln -s bin/cnictl dist/cnictl
+    pack
+}
+
+# Make the release archive again if it is older than what goes in; the same input gives the same bytes.
+pack() {
+    local name archive contents=(dist/bin dist/cnictl conflists README.md LICENSE)
+    name=pycni-$("$PYTHON" -c 'import cni; print(cni.__version__)')-linux-$(uname -m)
+    archive=dist/$name.tar.gz
+    [[ ! -f $archive || $(find "${contents[@]}" -newer "$archive") ]] || return 0
+    tar --create --sort=name --mtime="@${SOURCE_DATE_EPOCH:-0}" --owner=0 --group=0 --numeric-owner \
+        --transform="s,^\(dist/\)\?,$name/,S" "${contents[@]}" | gzip -9n >"$archive.new"
+    mv "$archive.new" "$archive"
+}
+
+# Pin every package with its hashes; nothing of where they came from.
+pin() {
+    local tools
+    choose_python
+    tools=$(mktemp -d)
+    "$PYTHON" -m venv "$tools"
+    "$tools/bin/python" -m pip install -qq pip-tools
+    "$tools/bin/pip-compile" --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
+        --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.txt pyproject.toml
+    rm -rf "$tools"
+}
+
+command=${1:-help}
+shift || true
+case $command in
+check)
+    lock
+    need_python
+    unlock
+    failed=()
+    "$PYTHON" -m ruff format --check . || failed+=(format)
+    "$PYTHON" -m ruff check . || failed+=(lint)
+    "$PYTHON" -m mypy || failed+=(types)
+    "$PYTHON" -m pytest -q tests/test_layout.py || failed+=(layout)
+    ((${#failed[@]} == 0)) || die "not in order: ${failed[*]}"
+    ;;
+fix)
+    lock
+    need_python
+    unlock
+    "$PYTHON" -m ruff format .
+    "$PYTHON" -m ruff check --fix .
+    ;;
+freeze)
+    lock
+    freeze
+    ;;
+test)
+    need_root test
+    lock
+    need_packages "${TEST_PACKAGES[@]}"
+    freeze
+    unlock
+    "$PYTHON" -m pytest -n 2 "$@"
+    ;;
+demo)
+    need_root demo
+    lock
+    need_packages "${DEMO_PACKAGES[@]}"
+    freeze
+    unlock
+    dist/cnictl demo "$@"
+    ;;
+install)
+    (($# == 1)) || die "say where: ./build.sh install /opt/cni/bin"
+    lock
+    freeze
+    unlock
+    "$PYTHON" -m cni.install dist/bin "$1"
+    ;;
+lock)
+    lock
+    pin
+    ;;
+*)
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+    [[ $command == help ]]
+    ;;
+esac

@@ -1,0 +1,3 @@
+"""pycni: a minimal and complete CNI plugin suite."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,146 @@
+"""The commands of cnictl.  The first five are cnitool's, to the letter."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cni import __version__
+from cni.cnictl import settings
+from cni.errors import CniError, Code
+from cni.result import dump
+
+Command = Callable[..., None]
+# \b: click leaves the lines of that paragraph as they are
+ABOUT = """Attach containers to networks, and look at what a node has.
+
+\b
+Environment:
+  CNI_PATH     where programs are (default: beside cnictl, then /opt/cni/bin)
+  NETCONFPATH  where networks are (default: /etc/cni/net.d)
+  CAP_ARGS     data for capabilities, as JSON: {"portMappings": [...]}
+  CNI_ARGS     K=V;K=V
+  CNI_IFNAME   name of the interface in the container (default: eth0)
+"""
+
+
+@click.group(
+    help=ABOUT,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="cnictl %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Show what there is when no command is named."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(1)
+
+
+def _attachment(command: Command) -> Command:
+    """Give `command` cnitool's arguments."""
+    for decorate in (
+        click.option("-i", "--ifname", default="", help="Interface name (CNI_IFNAME, or eth0)."),
+        click.argument("netns"),
+        click.argument("network"),
+    ):
+        command = decorate(command)
+    return command
+
+
+@cli.command()
+@_attachment
+def add(network: str, netns: str, ifname: str) -> None:
+    """Attach the namespace at path NETNS to NETWORK; print the result."""
+    one = settings.read(network, netns, ifname, os.environ)
+    result = one.runtime.add(one.conflist, one.container)
+    sys.stdout.buffer.write(dump(result).encode(errors="replace"))
+    sys.stdout.buffer.flush()
+
+
+@cli.command()
+@_attachment
+def check(network: str, netns: str, ifname: str) -> None:
+    """Fail unless the attachment is as ADD made it.
+
+    Lists older than 0.4.0 cannot say.
+    """
+    one = settings.read(network, netns, ifname, os.environ)
+    one.runtime.check(one.conflist, one.container)
+
+
+@cli.command(name="del")
+@_attachment
+def delete(network: str, netns: str, ifname: str) -> None:
+    """Detach the namespace; it may be gone."""
+    one = settings.read(network, netns, ifname, os.environ)
+    one.runtime.delete(one.conflist, one.container)
+
+
+@cli.command()
+@_attachment
+def gc(network: str, netns: str, ifname: str) -> None:
+    """Detach all of NETWORK that is cached.
+
+    NETNS must be there, as for cnitool, and does not matter.
+    """
+    one = settings.read(network, netns, ifname, os.environ)
+    one.runtime.gc(one.conflist)
+
+
+@cli.command()
+@_attachment
+def status(network: str, netns: str, ifname: str) -> None:
+    """Fail unless NETWORK can take containers.
+
+    Lists older than 1.1.0 cannot say.  NETNS must be there, as for cnitool, and does not matter.
+    """
+    one = settings.read(network, netns, ifname, os.environ)
+    one.runtime.status(one.conflist)
+
+
+@cli.command()
+@click.option("--bin-dir", default=settings.INSTALLED, show_default=True, help="Where to.")
+def install(bin_dir: str) -> None:
+    """Put the programs into a directory.
+
+    Programs that run, and others of the same names, are replaced in one step each.
+    """
+    from cni.install import install as put
+
+    if not settings.is_frozen():
+        msg = "cannot install from the source tree"
+        raise CniError(Code.INVALID_ENVIRONMENT, msg, "freeze it: ./build.sh install DIR")
+    for path in put(settings.own_directory(), Path(bin_dir)):
+        click.echo(path)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def ls(*, as_json: bool) -> None:
+    """List attachments, and the leases of host-local."""
+    from cni.cnictl import node
+
+    found = node.look(settings.net_d(os.environ))
+    if as_json:
+        click.echo(dump(found.json()))
+        return
+    from cni.cnictl.screen import Screen
+
+    node.show(Screen(), found)
+
+
+@cli.command()
+def demo() -> Any:
+    """See pods get their network.
+
+    On a node of its own, made of namespaces that end with this command.
+    """
+    from cni.cnictl.demo import run
+    from cni.cnictl.screen import Screen
+
+    return run(Screen(), settings.cni_path(os.environ))

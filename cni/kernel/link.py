@@ -1,0 +1,153 @@
+"""Network interfaces (man 8 ip-link, man 7 rtnetlink)."""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from cni.errors import KernelError
+from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attributes, decode
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+UP = 0x1  # IFF_UP
+SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
+IFLA_IFALIAS, IFINFO_SIZE = 20, 16
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface; `peer` is the index of a veth's other end, in that end's namespace."""
+
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    kind: str
+    alias: str
+    peer: int
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a veth pair to be made; `netns` is a path, empty: here."""
+
+    name: str
+    mac: str
+    netns: str = ""
+
+
+def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> None:
+    """Make both ends, down, in their final namespaces with their final names.
+
+    One request: it makes both ends or nothing, and no interface is ever moved.  `mtu` in bytes,
+    0 leaves it to the kernel; `alias` stands at the host's end.
+    Raises KernelError (EEXIST) if either name is taken.
+    """
+    what = f"add veth {host.name} with peer {container.name}"
+    netns = os.open(container.netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        peer = {"attrs": [*_end(container, mtu), ("IFLA_NET_NS_FD", netns)]}
+        data = {"attrs": [("VETH_INFO_PEER", peer)]}
+        info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}
+        # no transmit queue: the veth hands packets over, it never waits for a wire
+        attrs = [*_end(host, mtu), ("IFLA_TXQLEN", 0), ("IFLA_LINKINFO", info)]
+        named = [("IFLA_IFNAME", host.name), ("IFLA_IFALIAS", alias)]
+        rtnl.do(
+            _request(what, RTM_NEWLINK, CREATE | EXCL, attrs),
+            _request(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
+        )
+    finally:
+        os.close(netns)
+
+
+def _end(end: End, mtu: int) -> list[tuple[str, Any]]:
+    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", end.name), ("IFLA_ADDRESS", end.mac)]
+    return [*attrs, ("IFLA_MTU", mtu)] if mtu else attrs
+
+
+def set_up(index: int, name: str) -> Request:
+    """Bring an interface up."""
+    return _request(f"set {name} up", RTM_NEWLINK, 0, [], index=index, flags=UP, change=UP)
+
+
+def set_down(index: int, name: str) -> Request:
+    """Take an interface down."""
+    return _request(f"set {name} down", RTM_NEWLINK, 0, [], index=index, change=UP)
+
+
+def get(rtnl: Netlink, name: str) -> Link | None:
+    """Return the interface called `name`; None when there is none."""
+    attrs = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
+    return _get(rtnl, _request(f"get link {name}", RTM_GETLINK, 0, attrs))
+
+
+def get_by_index(rtnl: Netlink, index: int) -> Link | None:
+    """Return the interface of that index; None when there is none."""
+    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
+    return _get(rtnl, _request(f"get link {index}", RTM_GETLINK, 0, attrs, index=index))
+
+
+def _get(rtnl: Netlink, request: Request) -> Link | None:
+    try:
+        message = rtnl.get(request, ifinfmsg)
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    return _link(message)
+
+
+def _link(message: Any) -> Link:
+    info = message.get_attr("IFLA_LINKINFO")
+    return Link(
+        index=message["index"],
+        name=message.get_attr("IFLA_IFNAME"),
+        mac=message.get_attr("IFLA_ADDRESS") or "",
+        mtu=message.get_attr("IFLA_MTU"),
+        up=bool(message["flags"] & UP),
+        kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
+        alias=message.get_attr("IFLA_IFALIAS") or "",
+        peer=message.get_attr("IFLA_LINK") or 0,
+    )
+
+
+def delete(rtnl: Netlink, name: str) -> bool:
+    """Remove the interface called `name`, and the other end of a veth; False: it was gone."""
+    try:
+        rtnl.do(_request(f"delete link {name}", RTM_DELLINK, 0, [("IFLA_IFNAME", name)]))
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return False
+        raise
+    return True
+
+
+def aliases(rtnl: Netlink) -> Iterator[tuple[str, str]]:
+    """Yield (name, alias) of every interface that has an alias."""
+    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
+    request = _request("list links", RTM_GETLINK, 0, attrs)
+    for payload in list(rtnl.dump(request)):
+        # most links have none: decode a message only when it is worth it
+        if any(kind == IFLA_IFALIAS for kind, _ in attributes(payload[IFINFO_SIZE:])):
+            link = _link(decode(ifinfmsg, payload))
+            yield link.name, link.alias
+
+
+def _request(
+    what: str,
+    kind: int,
+    request_flags: int,
+    attrs: list[tuple[str, Any]],
+    *,
+    index: int = 0,
+    flags: int = 0,
+    change: int = 0,
+) -> Request:
+    message = ifinfmsg()
+    message["index"], message["flags"], message["change"] = index, flags, change
+    message["attrs"] = attrs
+    return Request(what, kind, request_flags, message)

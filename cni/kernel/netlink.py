@@ -1,0 +1,172 @@
+"""A netlink socket: batches of requests out, acknowledgements or dumps in (man 7 netlink).
+
+The messages are pyroute2's; the socket is a plain one, since a pyroute2 socket starts an event
+loop and costs more than all that an ADD does with it.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from cni.errors import KernelError
+from cni.kernel import netns as namespaces
+
+ROUTE, NETFILTER = socket.NETLINK_ROUTE, 12
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
+ERROR, DONE = 2, 3
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
+ERRNO = struct.Struct("=i")
+SOL_NETLINK, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 10, 11, 12
+ACK_TLVS = 0x200  # flag of an error message: attributes follow
+ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
+RECEIVE = 1 << 18  # bytes: dumps come in chunks of up to 32 KiB, acknowledgements together
+
+
+@dataclass(frozen=True)
+class Request:
+    """One message of a batch; `what` says in errors what it does ("add link eth0")."""
+
+    what: str
+    kind: int
+    flags: int
+    message: Any  # a pyroute2 nlmsg
+
+    def encode(self, sequence: int) -> bytes:
+        """Return the bytes on the wire."""
+        header = self.message["header"]
+        header["type"], header["flags"] = self.kind, REQUEST | self.flags
+        header["sequence_number"], header["pid"] = sequence, 0
+        self.message.reset()
+        self.message.encode()
+        return bytes(self.message.data)
+
+
+class Netlink:
+    """A socket of one netlink family in one network namespace (a path; empty: ours)."""
+
+    def __init__(self, family: int, netns: str = "") -> None:
+        with namespaces.entered(netns):
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family
+            )
+        self._socket.bind((0, 0))
+        for option in (CAP_ACK, EXT_ACK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
+        if family == ROUTE:
+            self._socket.setsockopt(SOL_NETLINK, GET_STRICT_CHK, 1)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def do(self, *requests: Request) -> None:
+        """Send `requests` together; the kernel serves them in order.  Raises the first refusal."""
+        self._transact(requests, frozenset())
+
+    def do_batch(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
+        """Send `requests` as one transaction: the kernel does all of them or none."""
+        # what is wrong with the whole is said of its first message
+        self._transact((begin, *requests, end), frozenset((0, len(requests) + 1)))
+
+    def _transact(self, requests: Sequence[Request], silent: frozenset[int]) -> None:
+        first = self._sequence + 1
+        self._send(
+            [r if n in silent else replace(r, flags=r.flags | ACK) for n, r in enumerate(requests)]
+        )
+        waiting = {first + n for n in range(len(requests)) if n not in silent}
+        refusals: dict[int, KernelError] = {}
+        while waiting:
+            for kind, flags, sequence, payload in self._receive():
+                if kind == ERROR and first <= sequence < first + len(requests):
+                    waiting.discard(sequence)
+                    if error := _refusal(requests[sequence - first], flags, payload):
+                        refusals[sequence] = error
+                        if sequence - first in silent:
+                            raise error
+        if refusals:
+            raise refusals[min(refusals)]
+
+    def get(self, request: Request, answer: type[Any]) -> Any:
+        """Return the one object that `request` asks for, decoded as `answer`.
+
+        Raises KernelError with ENODEV, ENOENT … when it is not there.
+        """
+        self._send([request])
+        for kind, flags, _, payload in self._receive():
+            if kind == ERROR:
+                error = _refusal(request, flags, payload)
+                raise error or KernelError(0, request.what, "no answer")
+            return decode(answer, payload)
+        raise KernelError(0, request.what, "no answer")
+
+    def dump(self, request: Request) -> Iterator[bytes]:
+        """Yield the payload of each object of a dump; `decode` makes a message of it."""
+        dumping = Request(request.what, request.kind, request.flags | DUMP, request.message)
+        self._send([dumping])
+        while True:
+            for kind, flags, _, payload in self._receive():
+                if kind == DONE:
+                    return
+                if kind == ERROR:
+                    error = _refusal(request, flags, payload)
+                    raise error or KernelError(0, request.what, "the dump ended early")
+                yield payload
+
+    def _send(self, requests: list[Request]) -> None:
+        data = bytearray()
+        for request in requests:
+            self._sequence += 1
+            data += request.encode(self._sequence)
+        self._socket.send(data)
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield (type, flags, sequence, payload) of the messages of one datagram."""
+        data = self._socket.recv(RECEIVE)
+        offset = 0
+        while offset + HEADER.size <= len(data):
+            length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+            yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+def decode(answer: type[Any], payload: bytes) -> Any:
+    """Return `payload`, what follows the netlink header, as a pyroute2 message."""
+    message = answer(HEADER.pack(HEADER.size + len(payload), 0, 0, 0, 0) + payload)
+    message.decode()
+    return message
+
+
+def _refusal(request: Request, flags: int, payload: bytes) -> KernelError | None:
+    number = -ERRNO.unpack_from(payload)[0]
+    if number == 0:
+        return None
+    text = os.strerror(number)
+    if flags & ACK_TLVS:
+        for kind, value in attributes(payload[ERRNO.size + HEADER.size :]):
+            if kind == ERROR_TEXT:
+                text += f" ({value.rstrip(bytes(1)).decode(errors='replace')})"
+    return KernelError(number, request.what, text)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (type, value) of the attributes in `data`, flags taken off the type."""
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3

@@ -1,0 +1,69 @@
+"""Network namespaces by path (man 7 network_namespaces, man 2 setns, man 2 ioctl_nsfs)."""
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CLONE_NEWNET = 0x40000000
+NS_GET_NSTYPE = 0xB703
+OWN = "/proc/thread-self/ns/net"
+
+
+def exists(path: str) -> bool:
+    """Tell whether `path` is a network namespace; a file left by a reboot is not."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return False
+    try:
+        return fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def is_own(path: str) -> bool:
+    """Tell whether `path` is the namespace that this thread is in."""
+    try:
+        return os.path.samefile(path, OWN)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def entered(path: str) -> Iterator[None]:
+    """Be in the namespace `path` within the block; empty: stay.  For sockets and sysctls.
+
+    Raises FileNotFoundError when it is gone.
+    """
+    if not path:
+        yield
+        return
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(target)
+        finally:
+            os.close(target)
+        try:
+            yield
+        finally:
+            _setns(home)
+    finally:
+        os.close(home)
+
+
+def _setns(fd: int) -> None:
+    # os.setns is there from Python 3.12 on
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        if number == errno.EINVAL:
+            message = "not a network namespace"
+            raise OSError(number, message)
+        raise OSError(number, os.strerror(number))

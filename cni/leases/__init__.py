@@ -1,0 +1,1 @@
+"""Leases of addresses: ranges, the order of giving out, and the directory on disk."""

@@ -1,0 +1,23 @@
+"""The one table of programs: what a conflist can name as a `type`.
+
+The freezer, the installer, `--help`, the conformance tests and the README's list all read it.
+A new plugin is one file, one line here, and its test, page and conflist.
+"""
+
+from typing import NamedTuple
+
+
+class Program(NamedTuple):
+    """One program of the suite: the module that holds its `PLUGIN` table, and what it does."""
+
+    module: str
+    kind: str  # "interface", "chained" or "ipam"
+    summary: str
+
+
+PROGRAMS = {
+    "loopback": Program("plugins.loopback", "interface", "brings lo up"),
+    "ptp": Program("plugins.ptp", "interface", "a routed veth pair, the host is the gateway"),
+    "portmap": Program("plugins.portmap", "chained", "hostPort to pod, by nftables maps"),
+    "host-local": Program("ipam.host_local", "ipam", "addresses from local ranges, leases on disk"),
+}

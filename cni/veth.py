@@ -1,0 +1,133 @@
+"""A pod's veth pair: one end in the container, one on the host (man 4 veth).
+
+The host's end is named after the attachment and carries its owner as alias (`ip link` shows
+it), so that DEL and GC find it without the container's namespace.
+"""
+
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cni.attachment import Attachment, network_key
+from cni.errors import CniError, Code
+from cni.kernel import link, netns, sysctl
+from cni.kernel.link import End, Link
+from cni.kernel.netlink import ROUTE, Netlink
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both ends; indices are those of their own namespaces."""
+
+    host: Link
+    container: Link
+
+
+@contextmanager
+def sockets(container_netns: str) -> Iterator[tuple[Netlink, Netlink]]:
+    """Yield rtnetlink sockets on the host and in the container."""
+    with Netlink(ROUTE) as host, Netlink(ROUTE, container_netns) as container:
+        yield host, container
+
+
+def refuse_repeated(host: Netlink, container: Netlink, attachment: Attachment) -> None:
+    """Raise CniError code 101 if the attachment, or another interface of its name, is there."""
+    ifname = attachment.ifname
+    if link.get(container, ifname) is not None:
+        msg = f"cannot add {ifname} to container {attachment.container_id}: {ifname} exists there"
+        raise CniError(Code.ALREADY_ATTACHED, msg, "DEL the attachment first")
+    if link.get(host, attachment.host_ifname) is not None:
+        msg = f"cannot add {ifname} to container {attachment.container_id}: its host end exists"
+        details = f"{attachment.host_ifname} leads to another namespace; DEL the attachment first"
+        raise CniError(Code.ALREADY_ATTACHED, msg, details)
+
+
+def add(host: Netlink, attachment: Attachment, container_netns: str, mtu: int) -> None:
+    """Make the pair, both ends down; `mtu` in bytes, 0 leaves it to the kernel."""
+    link.add_veth(
+        host,
+        End(attachment.host_ifname, attachment.mac("host")),
+        End(attachment.ifname, attachment.mac("container"), container_netns),
+        mtu,
+        attachment.owner,
+    )
+
+
+def get(host: Netlink, container: Netlink, attachment: Attachment) -> Pair:
+    """Return the pair that `add` made."""
+    near, far = link.get(host, attachment.host_ifname), link.get(container, attachment.ifname)
+    if near is None or far is None:
+        msg = f"cannot find veth {attachment.host_ifname} after making it"
+        raise CniError(Code.KERNEL_REFUSED, msg)
+    return Pair(near, far)
+
+
+def prepare_container(ifname: str, container_netns: str, versions: Iterable[int]) -> None:
+    """Set what must stand before the interface comes up, for the IP `versions` in use.
+
+    The kernel then announces the addresses (gratuitous ARP, unsolicited NA) and link-local
+    ones need no duplicate detection, which takes 1-2 s.
+    """
+    with netns.entered(container_netns):
+        if 4 in versions:
+            sysctl.write_if_there(f"ipv4/conf/{ifname}/arp_notify", "1")
+        if 6 in versions:
+            for name in ("lo", ifname):
+                sysctl.write(f"ipv6/conf/{name}/disable_ipv6", "0")
+            settings = {"keep_addr_on_down": "1", "accept_dad": "0", "ndisc_notify": "1"}
+            for key, value in settings.items():
+                sysctl.write_if_there(f"ipv6/conf/{ifname}/{key}", value)
+
+
+def prepare_host(name: str) -> None:
+    """Set what must stand before the host's end comes up."""
+    for key in ("accept_ra", "accept_dad"):
+        sysctl.write_if_there(f"ipv6/conf/{name}/{key}", "0")
+
+
+def forward(versions: Iterable[int]) -> None:
+    """Let the host forward packets of these IP versions."""
+    keys = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+    for version in versions:
+        sysctl.write(keys[version], "1")
+
+
+def delete(attachment: Attachment, container_netns: str) -> None:
+    """Remove the pair; it may be gone.
+
+    By the host's end first: that needs no namespace.  A pair that the reference plugins made
+    has another name there, so its end in the container is looked for too.
+    """
+    with Netlink(ROUTE) as host:
+        if link.delete(host, attachment.host_ifname) or not container_netns:
+            return
+    with Netlink(ROUTE, container_netns) as container:
+        found = link.get(container, attachment.ifname)
+        if found is not None and found.kind == "veth":
+            link.delete(container, attachment.ifname)
+
+
+def collect(network: str, valid: Container[str]) -> None:
+    """Remove the pairs of `network` whose owner is not `valid`."""
+    with Netlink(ROUTE) as host:
+        for name, owner in link.aliases(host):
+            if owner.startswith(f"{network_key(network)}/") and owner not in valid:
+                link.delete(host, name)
+
+
+def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
+    """Remove the veth `index` if a lost attachment of `network` left it, as it holds `address`.
+
+    Raises CniError code 101 when another network's attachment has it.  A veth that is not ours
+    stays: the route to the address is replaced, nothing else.
+    """
+    found = link.get_by_index(host, index)
+    if found is None or found.kind != "veth" or not found.alias:
+        return
+    owner = found.alias
+    if owner.startswith(f"{network_key(network)}/"):
+        link.delete(host, found.name)
+    elif owner.count("/") == 2:
+        msg = f"cannot use address {address}: {found.name} of {owner} has it"
+        details = "two networks share a range: give each its own, or DEL that attachment"
+        raise CniError(Code.ALREADY_ATTACHED, msg, details)

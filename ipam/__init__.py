@@ -1,0 +1,1 @@
+"""IPAM programs, one file a type."""

@@ -1,0 +1,1 @@
+"""Interface and chained programs, one file a type."""

@@ -1,0 +1,114 @@
+"""Each error code is said where the SPEC says, by every program that can be in that position."""
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from cni.errors import Code
+from cni.programs import PROGRAMS
+from tests import lab, snapshot
+from tests.conformance.confs import NETNS, conf, ipam
+
+ELSEWHERE = {  # codes that no program says, or that need a test of their own
+    Code.UNKNOWN_CONTAINER: "the runtime: CHECK of what it has not added",
+    Code.TRY_AGAIN: "host-local: a lock that another program holds for long",
+    Code.LIMITED_CONNECTIVITY: "nobody yet",
+    Code.INTERNAL: "every program that is stopped by a signal",
+}
+SMALL = [[{"subnet": "10.9.0.0/30"}]]  # the gateway and one address, which `other` has
+OTHER = {"type": "host-local", "dataDir": "/run/small", "ranges": SMALL}
+FILE = "/run/file"
+TAKEN = {"type": "host-local", "dataDir": "/run/taken", "ranges": [[{"subnet": "10.8.0.0/24"}]]}
+UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "10.1.2.2"}]  # the pod itself
+
+
+class Case(NamedTuple):
+    """A call that is refused; `variables` are given to the program besides the usual ones."""
+
+    verb: str
+    conf: Any
+    words: str
+    variables: dict[str, str] = {}  # noqa: RUF012  # never changed
+
+
+def leased(program: str, verb: str, words: str, section: Any, **variables: str) -> Case:
+    return Case(verb, conf(program, ipam=section), words, variables)
+
+
+def everywhere(verb: str, words: str, variables: dict[str, str], **keys: Any) -> dict[str, Case]:
+    return {program: Case(verb, conf(program, **keys), words, variables) for program in PROGRAMS}
+
+
+CASES: dict[Code, dict[str, Case]] = {
+    Code.INCOMPATIBLE_VERSION: everywhere("ADD", "incompatible", {}, cniVersion="0.9.0"),
+    Code.UNSUPPORTED_FIELD: {
+        "ptp": Case("ADD", conf("ptp", ipMasqBackend="pf"), "pf"),
+        "portmap": Case("ADD", conf("portmap", backend="pf"), "pf"),
+        "host-local": leased("host-local", "ADD", "perhaps", ipam() | {"onDuplicate": "perhaps"}),
+    },
+    Code.INVALID_ENVIRONMENT: everywhere("ADD", "[CNI_PATH]", {"path": ""}),
+    Code.IO_FAILURE: {
+        "host-local": leased("host-local", "ADD", FILE, ipam() | {"dataDir": FILE}),
+        "ptp": leased("ptp", "ADD", FILE, ipam() | {"dataDir": FILE}),
+    },
+    Code.DECODING_FAILURE: {name: Case("ADD", b"{", "decode") for name in PROGRAMS},
+    Code.INVALID_CONFIG: everywhere("ADD", "network name", {}, name="a/b"),
+    Code.INVALID_NETNS: everywhere("ADD", "same", {"netns": "/proc/self/ns/net"}),
+    Code.UNAVAILABLE: {
+        "host-local": leased("host-local", "STATUS", "10.9.0", OTHER),
+        "ptp": leased("ptp", "STATUS", "10.9.0", OTHER),
+    },
+    Code.EXHAUSTED: {
+        "host-local": leased("host-local", "ADD", "10.9.0", OTHER),
+        "ptp": leased("ptp", "ADD", "10.9.0", OTHER),
+    },
+    Code.ALREADY_ATTACHED: {
+        "host-local": leased("host-local", "ADD", "10.8.0.2", TAKEN, containerid="taken"),
+        "ptp": leased("ptp", "ADD", "eth0", TAKEN, containerid="taken", netns="/run/netns/taken"),
+    },
+    Code.CHECK_FAILED: {
+        "loopback": Case("CHECK", conf("loopback"), "down"),
+        "host-local": Case("CHECK", conf("host-local"), "pod-1"),
+        "ptp": Case("CHECK", conf("ptp"), "pod-1"),
+        "portmap": Case("CHECK", conf("portmap"), "incomplete"),
+    },
+    Code.PLUGIN_FAILED: {"ptp": leased("ptp", "STATUS", "false", {"type": "false"}, path="/bin")},
+    Code.KERNEL_REFUSED: {
+        "ptp": leased("ptp", "ADD", "192.0.2.0/24", ipam("k") | {"routes": UNREACHABLE})
+    },
+}
+
+
+@pytest.fixture
+def world(suite: lab.Suite, pod: str) -> None:
+    """Let another pod have what the cases want, and ptp have been there."""
+    with open(FILE, "x", encoding="ascii"):
+        pass
+    lab.add_netns("taken")
+    taken = {"netns": "/run/netns/taken", "containerid": "taken"}
+    suite.call("ptp", "ADD", conf("ptp", ipam=TAKEN), **taken).ok()
+    suite.call("host-local", "ADD", conf("host-local", ipam=OTHER), **taken).ok()
+    suite.call("ptp", "ADD", conf("ptp", ipam=ipam("k")), netns=pod).ok()
+    suite.call("ptp", "DEL", conf("ptp", ipam=ipam("k")), netns=pod).ok()
+    lab.run("rm -r /run/leases")
+
+
+@pytest.mark.usefixtures("world")
+def test_the_code_says_what_is_wrong_and_nothing_is_done(
+    suite: lab.Suite, subtests: pytest.Subtests
+) -> None:
+    for code, cases in CASES.items():
+        before = snapshot.take()
+        for program, case in cases.items():
+            with subtests.test(f"{code} {code.name.lower()}", program=program):
+                variables = {"netns": NETNS} | case.variables
+                reply = suite.call(program, case.verb, case.conf, **variables).failed(code)
+
+                assert case.words in reply.json["msg"]
+        with subtests.test(f"{code} changes nothing"):
+            changed = snapshot.changes(before)
+            assert not [name for name in changed if not name.startswith("/run/leases")]
+
+
+def test_every_code_is_here_or_elsewhere() -> None:
+    assert sorted({*CASES, *ELSEWHERE}) == sorted(Code)

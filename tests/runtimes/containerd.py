@@ -1,0 +1,118 @@
+"""containerd 1.6: pods by `ctr run --cni`, and by the kubelet's interface."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests import lab
+from tests.runtimes import image
+from tests.runtimes.cri import Cri, HostPort
+from tests.runtimes.leftovers import wait_for
+from tests.runtimes.node import RESULTS, Node, Pod
+from tests.runtimes.traffic import wait_until_served
+
+SOCKET = Path("/run/containerd/containerd.sock")
+LOG = Path("/run/containerd.log")
+# Without CAP_SYS_RESOURCE no score may be lowered; an AppArmor profile would be the machine's.
+CONFIG = f"""
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{image.NAME}"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+"""
+
+
+class Containerd:
+    """A containerd that runs; it loads /etc/cni/net.d and /opt/cni/bin, its defaults."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.cri = Cri(SOCKET, node.cgroup)
+        self._sandboxes: list[str] = []
+        self._pods: dict[str, subprocess.Popen[str]] = {}
+
+    def load(self, archive: Path) -> None:
+        """Import the image for `ctr` and, by their own namespace, for the kubelet's pods."""
+        for namespace in ("default", "k8s.io"):
+            lab.run(f"ctr --namespace {namespace} images import {archive}")
+
+    def run(self, name: str) -> Pod:
+        """Run a pod that serves, as `ctr run --cni` does; `ctr` stays with it until it ends."""
+        cgroup = f"/{self.node.cgroup}/{name}"
+        command = ["ctr", "run", "--rm", "--cni", "--cgroup", cgroup, image.NAME, name]
+        client = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self._pods[name] = client
+        container_id = f"default-{name}"  # the container's name after that of its namespace
+        wait_for(
+            lambda: (
+                client.poll() is not None or (RESULTS / f"kindnet-{container_id}-eth0").exists()
+            ),
+            f"the result of ADD for {name}",
+        )
+        if client.poll() is not None:
+            raise AssertionError(client.communicate()[1])
+        pod = self.node.pod(container_id)
+        wait_until_served(pod.netns)
+        return pod
+
+    def execute(self, name: str, command: str) -> str:
+        """Run `command` in the pod that `ctr` has started; return its stdout."""
+        return lab.run(f"ctr task exec --exec-id once {name} {command}")
+
+    def end(self, name: str) -> str:
+        """End the pod that `ctr` has started; return what `ctr` had to say of its removal."""
+        client = self._pods.pop(name)
+        lab.run(f"ctr task kill --signal SIGKILL {name}", check=False)
+        return client.communicate(timeout=60)[1]
+
+    def run_sandbox(self, name: str, ports: list[HostPort] | None = None) -> Pod:
+        """Run a pod as a kubelet does; it serves by itself, there is no container in it."""
+        sandbox_id = self.cri.run_sandbox(name, ports or [])
+        self._sandboxes.append(sandbox_id)
+        pod = self.node.pod(sandbox_id)
+        wait_until_served(pod.netns)
+        return pod
+
+    def remove_sandbox(self, sandbox_id: str) -> None:
+        """Stop and forget a pod as a kubelet does."""
+        self.cri.stop_sandbox(sandbox_id)
+        self.cri.remove_sandbox(sandbox_id)
+        self._sandboxes.remove(sandbox_id)
+
+    def remove_all(self) -> None:
+        """End whatever a test has left running."""
+        for name in list(self._pods):
+            self.end(name)
+            # when ADD was refused, `ctr` has left the task behind
+            lab.run(f"ctr task delete --force {name}", check=False)
+        for sandbox_id in list(self._sandboxes):
+            self.remove_sandbox(sandbox_id)
+
+
+@contextmanager
+def running(node: Node, archive: Path) -> Iterator[Containerd]:
+    """Start containerd with the image of `archive`; end it and all its pods afterwards."""
+    config = Path("/run/containerd.toml")
+    config.write_text(CONFIG)
+    with LOG.open("w") as log:
+        daemon = subprocess.Popen(["containerd", "--config", config], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: _serves(daemon), "containerd to listen")
+        runtime = Containerd(node)
+        try:
+            runtime.load(archive)
+            yield runtime
+        finally:
+            runtime.remove_all()
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=60)
+
+
+def _serves(daemon: subprocess.Popen[bytes]) -> bool:
+    assert daemon.poll() is None, LOG.read_text()
+    return "Server:" in lab.run("ctr version", check=False)

@@ -1,0 +1,123 @@
+"""The few calls by which a kubelet runs a pod: runtime.v1 of the Container Runtime Interface.
+
+The messages are written by hand (protobuf encoding: varints and length-delimited fields, numbers
+from the interface's api.proto) and carried by curl, which speaks HTTP/2 over a Unix socket.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+Value = int | str | bytes
+
+
+class CriError(Exception):
+    """The runtime's refusal, in its words."""
+
+
+@dataclass(frozen=True)
+class HostPort:
+    """A port of the node that leads to a port of the pod; `protocol`: TCP, UDP or SCTP."""
+
+    host: int
+    container: int
+    protocol: str = "TCP"
+
+
+@dataclass(frozen=True)
+class Cri:
+    """The runtime that listens on `socket`; its sandboxes' cgroups are made in `cgroup`."""
+
+    socket: Path
+    cgroup: str
+
+    def run_sandbox(self, name: str, ports: list[HostPort]) -> str:
+        """Run a pod sandbox in the namespace `default`; return its ID."""
+        metadata = message((1, name), (2, f"uid-{name}"), (3, "default"))
+        linux = message((1, f"/{self.cgroup}"))
+        mappings = [(5, _port_mapping(port)) for port in ports]
+        config = message((1, metadata), (2, name), *mappings, (8, linux))
+        return decode(self._call("RunPodSandbox", message((1, config))))[1][0].decode()
+
+    def addresses(self, sandbox_id: str) -> tuple[str, ...]:
+        """Return the sandbox's addresses as the kubelet is told, the pod's own address first."""
+        status = decode(self._call("PodSandboxStatus", message((1, sandbox_id))))[1][0]
+        network = decode(decode(status)[5][0])
+        more = [decode(address)[1][0] for address in network.get(2, [])]
+        return tuple(address.decode() for address in (network[1][0], *more))
+
+    def stop_sandbox(self, sandbox_id: str) -> None:
+        """End the sandbox's processes and take its network away; may be repeated."""
+        self._call("StopPodSandbox", message((1, sandbox_id)))
+
+    def remove_sandbox(self, sandbox_id: str) -> None:
+        """Forget the sandbox; containerd takes its network away once more; may be repeated."""
+        self._call("RemovePodSandbox", message((1, sandbox_id)))
+
+    def _call(self, method: str, body: bytes) -> bytes:
+        """Return the message that `method` answers with.
+
+        gRPC puts five bytes before a message: not compressed, and its length.
+        Raises CriError with what the runtime gave as its reason.
+        """
+        command = [
+            *("curl", "--silent", "--show-error", "--max-time", "60", "--http2-prior-knowledge"),
+            *("--unix-socket", str(self.socket), "--dump-header", "/dev/stderr"),
+            *("--header", "content-type: application/grpc", "--header", "te: trailers"),
+            *("--data-binary", "@-", f"http://runtime/runtime.v1.RuntimeService/{method}"),
+        ]
+        framed = b"\0" + len(body).to_bytes(4) + body
+        done = subprocess.run(command, input=framed, capture_output=True, check=False)
+        headers = done.stderr.decode()
+        if not re.search(r"^grpc-status: 0\s*$", headers, re.MULTILINE):
+            raise CriError(f"{method}: {headers}")
+        return done.stdout[5:]
+
+
+def _port_mapping(port: HostPort) -> bytes:
+    protocol = ("TCP", "UDP", "SCTP").index(port.protocol)
+    return message((1, protocol), (2, port.container), (3, port.host))
+
+
+def message(*fields: tuple[int, Value]) -> bytes:
+    """Encode fields, each its number and value, as protobuf has them on the wire."""
+    return b"".join(_field(number, value) for number, value in fields)
+
+
+def _field(number: int, value: Value) -> bytes:
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Encode seven bits a byte, the low ones first; the eighth says that more follow."""
+    more = b""
+    while value > 0x7F:
+        more += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return more + bytes([value])
+
+
+def decode(data: bytes) -> dict[int, list[bytes]]:
+    """Return the length-delimited fields of a message by number; numbers are passed over."""
+    fields: dict[int, list[bytes]] = {}
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        value, at = _read_varint(data, at)
+        if key & 7 == 2:
+            fields.setdefault(key >> 3, []).append(data[at : at + value])
+            at += value
+    return fields
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number that starts `at`, and where the next field starts."""
+    value = shift = 0
+    while data[at] & 0x80:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1

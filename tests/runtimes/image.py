@@ -1,0 +1,50 @@
+"""The one image of the tests: busybox, serving a page that says who asked for it."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+NAME = "localhost/pycni-test:1"  # a tag other than latest: nothing is ever pulled
+PORT = 80
+COMMAND = ("/bin/busybox", "httpd", "-f", "-p", str(PORT), "-h", "/www")
+BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
+PAGE = "#!/bin/sh\necho\necho $REMOTE_ADDR\n"
+
+
+def build(target: Path) -> Path:
+    """Write the image to `target`, an archive in the form of `docker save`; return it."""
+    layer = _layer()
+    digest = hashlib.sha256(layer).hexdigest()
+    config = {
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
+        "os": "linux",
+        "config": {"Cmd": COMMAND, "StopSignal": "SIGKILL"},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    with tarfile.open(target, "w") as archive:
+        _add(archive, "layer.tar", layer)
+        _add(archive, "config.json", json.dumps(config).encode())
+        _add(archive, "manifest.json", json.dumps(manifest).encode())
+    return target
+
+
+def _layer() -> bytes:
+    assert BUSYBOX.exists(), "install Debian's busybox-static"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        _add(archive, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
+        _add(archive, "www/cgi-bin/who", PAGE.encode(), mode=0o755)
+        link = tarfile.TarInfo("bin/sh")
+        link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+        archive.addfile(link)
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), mode
+    archive.addfile(entry, io.BytesIO(content))
