@@ -89,7 +89,7 @@ build_id() {
 }
 
 freeze() {
-    local build
+    local build name
     need_python
     build=$(build_id)
     if [[ ! -d dist/bin/_pycni-$build ]]; then
@@ -101,13 +101,15 @@ freeze() {
         rm -rf dist/bin
         mv build/dist/bin dist/bin
     fi
-    [[ -L dist/cnictl ]] || ln -s bin/cnictl dist/cnictl
+    for name in cnictl pycnid; do
+        [[ -L dist/$name ]] || ln -s "bin/$name" "dist/$name"
+    done
     pack
 }
 
 # Make the release archive again if it is older than what goes in; the same input gives the same bytes.
 pack() {
-    local name archive contents=(dist/bin dist/cnictl conflists README.md LICENSE)
+    local name archive contents=(dist/bin dist/cnictl dist/pycnid conflists README.md LICENSE)
     name=pycni-$("$PYTHON" -c 'import cni; print(cni.__version__)')-linux-$(uname -m)
     archive=dist/$name.tar.gz
     [[ ! -f $archive || $(find "${contents[@]}" -newer "$archive") ]] || return 0

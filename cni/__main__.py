@@ -6,7 +6,7 @@ Nothing is imported here but the table of programs: each program pays for what i
 
 import sys
 
-from cni.programs import PROGRAMS
+from cni.programs import COMMANDS, NAMES, PROGRAMS
 
 USAGE = """\
 {name!r} is not a program of this suite; call it as one of:
@@ -24,7 +24,7 @@ def program_name(argv: list[str]) -> str:
         name = argv.pop(1) if len(argv) > 1 else ""
         argv[0] = name
     real = _basename(sys.executable)
-    return real if name not in PROGRAMS and real in (*PROGRAMS, "cnictl") else name
+    return real if name not in NAMES and real in NAMES else name
 
 
 def main() -> int:
@@ -38,8 +38,13 @@ def main() -> int:
         from cni import cnictl
 
         return cnictl.main()
+    if name == "pycnid":
+        from cni import agent
+
+        return agent.main(main)
     programs = "".join(f"  {known:<12}{about.summary}\n" for known, about in PROGRAMS.items())
-    sys.stderr.write(USAGE.format(name=name, programs=programs + "  cnictl      operates it all"))
+    programs += "".join(f"  {command:<12}{summary}\n" for command, summary in COMMANDS.items())
+    sys.stderr.write(USAGE.format(name=name, programs=programs))
     return 1
 
 

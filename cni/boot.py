@@ -111,6 +111,11 @@ def boot() -> None:
     place: str = vars(sys)["_pyinstaller_pyz"]  # path?start
     sys.meta_path.insert(0, Archive(int(place.rpartition("?")[2])))
     vars(sys)["frozen"] = True
+    from cni.handover import hand_over
+
+    status = hand_over(sys.argv, sys.path[-1].rpartition("/")[2])
+    if status is not None:
+        os._exit(status)
     from cni.__main__ import main
 
     status = main()

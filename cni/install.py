@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cni.programs import PROGRAMS
+from cni.programs import NAMES
 
 LIBRARIES = "_pycni-"  # how the names of folders of libraries begin
 TEMPORARY = ".pycni-"  # how names begin that only an installation under way uses
@@ -29,7 +29,7 @@ def install(source: Path, target: Path) -> list[Path]:
     What others keep there stays, but for files that have the name of a program of ours.
     Raises FileNotFoundError when `source` is no build, OSError when `target` cannot be written.
     """
-    programs = [source / name for name in (*PROGRAMS, "cnictl")]
+    programs = [source / name for name in NAMES]
     libraries = [path for path in source.glob(f"{LIBRARIES}*") if path.is_dir()]
     if not libraries:
         message = f"cannot install {source}: no programs there; make them with ./build.sh freeze"

@@ -15,9 +15,14 @@ class Program(NamedTuple):
     summary: str
 
 
+COMMANDS = {  # what a person or systemd calls
+    "cnictl": "the operator's tool",
+    "pycnid": "the node agent",
+}
 PROGRAMS = {
     "loopback": Program("plugins.loopback", "interface", "brings lo up"),
     "ptp": Program("plugins.ptp", "interface", "a routed veth pair, the host is the gateway"),
     "portmap": Program("plugins.portmap", "chained", "hostPort to pod, by nftables maps"),
     "host-local": Program("ipam.host_local", "ipam", "addresses from local ranges, leases on disk"),
 }
+NAMES = (*PROGRAMS, *COMMANDS)  # of the one executable

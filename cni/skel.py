@@ -66,7 +66,8 @@ CODE_OF: tuple[tuple[type[BaseException], Code], ...] = (
 def main(name: str) -> int:
     """Be the program `name`: return its exit status."""
     logging.basicConfig(stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     verb = os.environ.get("CNI_COMMAND", "")
     if not verb:
         sys.stderr.write(f"CNI {name} plugin v{__version__}\n")
@@ -74,8 +75,12 @@ def main(name: str) -> int:
         sys.stderr.write(f"CNI protocol versions supported: {known}\n")
         return 0
     output, status = run(name, os.environ, lambda: read_all(0))
-    sys.stdout.buffer.write(output.encode(errors="replace"))
-    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(output.encode(errors="replace"))
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stderr.write(f"{name}: cannot write to stdout: {error.strerror}\n")
+        return 1
     return status
 
 
@@ -127,8 +132,9 @@ def error_object(error: BaseException, version: str) -> dict[str, object]:
     if isinstance(error, CniError):
         fields = {"cniVersion": version, "code": int(error.code), "msg": _short(error.msg)}
         return fields | ({"details": _short(error.details)} if error.details else {})
-    logging.getLogger(__name__).debug("unexpected", exc_info=error)
     code = next(code for kind, code in CODE_OF if isinstance(error, kind))
+    if code == Code.INTERNAL and not isinstance(error, SystemExit):
+        logging.getLogger(__name__).error("unexpected", exc_info=error)
     text = "stopped by a signal" if isinstance(error, SystemExit) else str(error)
     return {"cniVersion": version, "code": int(code), "msg": _short(text) or type(error).__name__}
 

@@ -4,6 +4,7 @@ ADD, DEL and GC hold one lock over the whole call.  ADD gives one address of eve
 round robin; DEL needs the names of the attachment and the directory, and nothing else.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -273,7 +274,9 @@ def _read_resolv_conf(path: str) -> DNS:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, errors="replace") as file:
+        # without O_NONBLOCK a FIFO would keep us for ever; with it, it is empty
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, errors="replace") as file:
             return file.read(RESOLV_CONF_MAX).splitlines()
     except (OSError, ValueError) as error:
         msg = f"cannot read ipam.resolvConf {path!r}: {error}"

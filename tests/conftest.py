@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cni.programs import PROGRAMS
+from cni.programs import NAMES
 from tests import lab
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def host() -> Iterator[None]:
 def source_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a CNI_PATH directory whose programs run from the source tree."""
     directory = tmp_path_factory.mktemp("bin")
-    for name in (*PROGRAMS, "cnictl"):
+    for name in NAMES:
         program = directory / name
         program.write_text(WRAPPER.format(python=sys.executable, root=str(ROOT)))
         program.chmod(0o755)
@@ -59,12 +59,39 @@ def frozen_bin() -> Path:
     return directory
 
 
-@pytest.fixture(params=["imported", "frozen"])
-def suite(request: pytest.FixtureRequest) -> lab.Suite:
-    """Return the programs under test, once imported and once frozen."""
+@pytest.fixture(scope="session")
+def warm_agent(
+    frozen_bin: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, int]]:
+    """Run the node agent for all tests of this process: its socket's directory, zygote's pid.
+
+    It serves every test host: a worker enters the namespaces of who calls.
+    """
+    place = tmp_path_factory.mktemp("agent")
+    with lab.agent(frozen_bin, place / "warm.sock") as agent:
+        yield place, agent.zygote
+
+
+@pytest.fixture(params=["imported", "frozen", "warm"])
+def suite(request: pytest.FixtureRequest) -> Iterator[lab.Suite]:
+    """Return the programs under test: imported, frozen, and frozen with the agent at hand."""
     if request.param == "imported":
-        return lab.Suite(request.getfixturevalue("source_bin"), imported=True)
-    return lab.Suite(request.getfixturevalue("frozen_bin"), imported=False)
+        yield lab.Suite(request.getfixturevalue("source_bin"), imported=True)
+        return
+    suite = lab.Suite(request.getfixturevalue("frozen_bin"), imported=False)
+    if request.param == "frozen":
+        yield suite
+        return
+    place, zygote = request.getfixturevalue("warm_agent")
+    request.getfixturevalue("host")
+    Path("/run/pycni").mkdir()
+    lab.mount(str(place), "/run/pycni", flags=lab.MS_BIND)
+    before = lab.faults_of_children(zygote)
+    yield suite
+    # a program that found no agent would have served itself without a word
+    if suite.calls:
+        served = lab.wait_until(lambda: lab.faults_of_children(zygote) > before)
+        assert served, "nothing was served warm"
 
 
 @pytest.fixture(scope="session")

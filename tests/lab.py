@@ -9,13 +9,14 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,8 +43,8 @@ def fresh_host() -> Iterator[None]:
             mount("tmpfs", place, "tmpfs")
         Path("/run/netns").mkdir()
         # the mount point that `ip netns` would make: shared, so that it need not make it again
-        mount("/run/netns", "/run/netns", flags=0x1000)
-        mount("none", "/run/netns", flags=0x100000)
+        mount("/run/netns", "/run/netns", flags=MS_BIND)
+        mount("none", "/run/netns", flags=MS_SHARED)
         yield
     finally:
         for namespace in home:
@@ -107,6 +108,7 @@ class Suite:
 
     def __init__(self, bin_dir: Path, *, imported: bool) -> None:
         self.bin_dir, self.imported = bin_dir, imported
+        self.calls = 0  # programs executed
 
     def environment(self, verb: str, **given: str) -> dict[str, str]:
         """Return the CNI_* variables of one invocation: only those that are not empty."""
@@ -128,6 +130,7 @@ class Suite:
         """Run `program` with just this environment and standard input."""
         if self.imported:
             return run_forked(self.bin_dir / program, environment, stdin)
+        self.calls += bool(environment.get("CNI_COMMAND"))
         done = subprocess.run(
             [self.bin_dir / program],
             env={"PATH": os.environ["PATH"], **environment},
@@ -183,3 +186,43 @@ def _become(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class Agent:
+    """A node agent that runs: its process, and the pid of its zygote."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", socket: Path) -> None:
+        self.process, self.socket = process, socket
+
+    @property
+    def zygote(self) -> int:
+        """Return the pid of the process that forks the workers."""
+        return int(run(f"pgrep --parent {self.process.pid}").split()[0])
+
+
+@contextmanager
+def agent(bin_dir: Path, socket: Path, *options: str) -> Iterator[Agent]:
+    """Run `pycnid` of `bin_dir` until the end of the block; it listens when the block begins."""
+    words = [str(bin_dir / "pycnid"), "--socket", str(socket), *options]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert wait_until(socket.exists), "the agent did not start"
+            yield Agent(process, socket)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def faults_of_children(pid: int) -> int:
+    """Return the page faults of the children that `pid` has reaped (cminflt in man 5 proc)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[8])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> bool:
+    """Wait until `condition` holds, at most `seconds`; tell whether it does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True

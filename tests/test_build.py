@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from cni import __version__
-from cni.programs import PROGRAMS
+from cni.programs import NAMES, PROGRAMS
 from tests import lab
 from tests.conftest import DIST, ROOT
 
-NAMES = (*PROGRAMS, "cnictl")
 SPY = """#!/bin/sh
 [ $CNI_COMMAND = DEL ] || env > {report}
 echo '{{"cniVersion": "1.0.0", "ips": [{{"address": "10.1.0.2/24"}}]}}'

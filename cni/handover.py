@@ -1,0 +1,95 @@
+"""Hand an invocation over to the node agent, which has everything loaded already.
+
+The first thing that a frozen program runs: only built-in modules are imported.  The agent's side
+is `cni/agent/warm.py`; docs/architecture.md has the protocol.
+"""
+
+import _signal
+import _socket
+import marshal
+import posix
+import sys
+
+SOCKET = "/run/pycni/warm.sock"
+# What the worker must share with us: in this order, after stdin, stdout and stderr.
+PLACES = ("/proc/self/ns/mnt", "/proc/self/ns/net", "/proc/self/ns/pid", "/", ".")
+ACCEPTED = b"A"
+ACCEPT_WAIT = 10.0  # seconds; then the agent hangs, or has too much to do
+ALONE = ("cnictl", "pycnid")  # programs that are never handed over
+LOST = b"""{
+    "cniVersion": "1.0.0",
+    "code": 103,
+    "msg": "the node agent's worker was lost",
+    "details": "it may have done a part of its work: DEL cleans up; the log of pycnid may say why"
+}"""
+
+
+def hand_over(argv: list[str], build: str, path: str = SOCKET) -> int | None:
+    """Let the agent serve this invocation; return its exit status, None: serve it yourself.
+
+    None comes only when nothing has begun; once a worker has, there is no second try.
+    """
+    if argv[0].rpartition("/")[2] in ALONE or not posix.environ.get(b"CNI_COMMAND"):
+        return None
+    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+    connection = _socket.socket(_socket.AF_UNIX, kind)
+    connection.settimeout(ACCEPT_WAIT)
+    try:
+        connection.connect(path)
+        _offer(connection, argv, build)
+    except OSError:
+        return None
+    if not _is_accepted(connection):
+        return None
+    # the worker hears of it as a signal, and what it then says is its status
+    _signal.signal(_signal.SIGTERM, lambda *_: _send(connection))
+    status = _receive(connection)
+    if status:
+        return status[0]
+    posix.write(1, LOST)
+    return 1
+
+
+def _offer(connection: _socket.socket, argv: list[str], build: str) -> None:
+    """Send what an exec would have given.  Raises OSError when it cannot be sent."""
+    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    if credentials[4:8] != bytes(4):  # pid, uid, gid: anybody may listen, only root is believed
+        raise PermissionError
+    umask = posix.umask(0)
+    posix.umask(umask)
+    program = posix.readlink("/proc/self/exe")
+    invocation = marshal.dumps((build, program, umask, argv, posix.environ))
+    files = [posix.open(place, posix.O_RDONLY | posix.O_CLOEXEC) for place in PLACES]
+    numbers = b"".join(file.to_bytes(4, sys.byteorder) for file in (0, 1, 2, *files))
+    connection.sendmsg([invocation], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
+    for file in files:
+        posix.close(file)
+
+
+def _is_accepted(connection: _socket.socket) -> bool:
+    """Wait for a worker to begin; after this says no, none can."""
+    answer = _receive(connection)
+    if not answer:
+        # a worker that begins only now finds the connection shut, and ends
+        try:
+            connection.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            return False
+        answer = _receive(connection)
+    connection.settimeout(None)
+    return answer == ACCEPTED
+
+
+def _send(connection: _socket.socket) -> None:
+    try:
+        connection.send(b"T")
+    except OSError:
+        return  # it has ended: its status is on the way
+
+
+def _receive(connection: _socket.socket) -> bytes:
+    """Return what the agent says; nothing when it is gone, or says nothing in time."""
+    try:
+        return connection.recv(1)
+    except OSError:
+        return b""
