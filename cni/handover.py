@@ -4,7 +4,7 @@ The first thing that a frozen program runs: only built-in modules are imported. 
 is `cni/agent/warm.py`; docs/architecture.md has the protocol.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # built in; signal itself loads enum
 import _socket
 import marshal
 import posix
@@ -24,16 +24,19 @@ LOST = b"""{
 }"""
 
 
-def hand_over(argv: list[str], build: str, path: str = SOCKET) -> int | None:
+def hand_over(
+    argv: list[str], build: str, path: str = SOCKET, wait: float = ACCEPT_WAIT
+) -> int | None:
     """Let the agent serve this invocation; return its exit status, None: serve it yourself.
 
     None comes only when nothing has begun; once a worker has, there is no second try.
+    After `wait` seconds the agent is taken for one that hangs.
     """
     if argv[0].rpartition("/")[2] in ALONE or not posix.environ.get(b"CNI_COMMAND"):
         return None
     kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
     connection = _socket.socket(_socket.AF_UNIX, kind)
-    connection.settimeout(ACCEPT_WAIT)
+    connection.settimeout(wait)
     try:
         connection.connect(path)
         _offer(connection, argv, build)
@@ -42,7 +45,8 @@ def hand_over(argv: list[str], build: str, path: str = SOCKET) -> int | None:
     if not _is_accepted(connection):
         return None
     # the worker hears of it as a signal, and what it then says is its status
-    _signal.signal(_signal.SIGTERM, lambda *_: _send(connection))
+    for number in (_signal.SIGTERM, _signal.SIGINT):
+        _signal.signal(number, lambda *_: _send(connection))
     status = _receive(connection)
     if status:
         return status[0]

@@ -98,21 +98,21 @@ def delete(attachment: Attachment, container_netns: str) -> None:
     By the host's end first: that needs no namespace.  A pair that the reference plugins made
     has another name there, so its end in the container is looked for too.
     """
-    with Netlink(ROUTE) as host:
-        if link.delete(host, attachment.host_ifname) or not container_netns:
-            return
+    if link.delete("", attachment.host_ifname) or not container_netns:
+        return
     with Netlink(ROUTE, container_netns) as container:
         found = link.get(container, attachment.ifname)
-        if found is not None and found.kind == "veth":
-            link.delete(container, attachment.ifname)
+    if found is not None and found.kind == "veth":
+        link.delete(container_netns, attachment.ifname)
 
 
 def collect(network: str, valid: Container[str]) -> None:
     """Remove the pairs of `network` whose owner is not `valid`."""
     with Netlink(ROUTE) as host:
-        for name, owner in link.aliases(host):
-            if owner.startswith(f"{network_key(network)}/") and owner not in valid:
-                link.delete(host, name)
+        owners = list(link.aliases(host))
+    for name, owner in owners:
+        if owner.startswith(f"{network_key(network)}/") and owner not in valid:
+            link.delete("", name)
 
 
 def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
@@ -126,7 +126,7 @@ def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
         return
     owner = found.alias
     if owner.startswith(f"{network_key(network)}/"):
-        link.delete(host, found.name)
+        link.delete("", found.name)
     elif owner.count("/") == 2:
         msg = f"cannot use address {address}: {found.name} of {owner} has it"
         details = "two networks share a range: give each its own, or DEL that attachment"

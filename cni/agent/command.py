@@ -49,7 +49,8 @@ def main(program: Callable[[], int]) -> int:
     try:
         status = pycnid(obj=program, standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        said = error.format_message().rstrip(".")
+        sys.stderr.write(f"pycnid: {said}; see pycnid --help\n")
         return error.exit_code
     except click.Abort:
         return 130

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cni.agent import worker
+from cni.agent import rehearsal, worker
 from cni.programs import PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -26,15 +26,18 @@ LOADED = (
     *("cni.invoke", "cni.pod", "cni.skel", "cni.veth"),
     *("inspect", "shlex", "shutil", "socket", "subprocess", "traceback"),
 )
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many workers at once, the others wait; and how many seconds each may take."""
+    """How many workers at once, the others wait; and how many seconds each may take.
+
+    A worker that is over its time has `grace` seconds between SIGTERM and SIGKILL.
+    """
 
     workers: int = 16
     seconds: float = 240.0  # the kubelet gives up on a sandbox after four minutes
+    grace: float = 10.0
 
 
 @dataclass
@@ -49,6 +52,7 @@ def load() -> None:
     """Load all that a worker may need, and keep it where a fork shares it."""
     for name in (*(program.module for program in PROGRAMS.values()), *LOADED):
         importlib.import_module(name)
+    rehearsal.rehearse()
     gc.collect()
     gc.freeze()
 
@@ -75,6 +79,8 @@ class Zygote:
         """Serve until SIGTERM; then wait for the workers that run."""
         self._listener.setblocking(False)  # noqa: FBT003  # the library's own signature
         while self._workers or not self._stopping:
+            if self._stopping:
+                self._listener.close()  # who waits there serves itself
             self._wait()
             self._reap()
             self._end_stuck()
@@ -86,7 +92,6 @@ class Zygote:
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
-        self._listener.close()
 
     def _wait(self) -> None:
         """Sleep until a caller comes, a worker ends or is over its time, or a signal comes."""
@@ -116,7 +121,7 @@ class Zygote:
             if one.deadline <= now:
                 log.warning("worker %d is over its time", pid)
                 os.kill(pid, signal.SIGKILL if one.asked else signal.SIGTERM)
-                one.deadline, one.asked = now + GRACE, True
+                one.deadline, one.asked = now + self._limits.grace, True
 
     def _accept(self) -> None:
         try:
@@ -124,7 +129,11 @@ class Zygote:
         except OSError:  # the caller has gone again
             return
         with connection:
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:  # the caller hears nothing, and serves itself
+                log.error("cannot fork a worker: %s", error.strerror)  # noqa: TRY400  # is enough
+                return
             if pid == 0:
                 self._listener.close()
                 os.close(self._wake)

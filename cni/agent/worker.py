@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from cni.handover import ACCEPTED, PLACES
 
-REQUEST_WAIT = 5.0  # seconds for a caller to say what it wants
+REQUEST_WAIT = 1.0  # seconds for a caller to say what it wants: it has, when it connects
 REQUEST_MAX = 1 << 20  # bytes; a socket's buffer holds less
 REFUSED = b"R"
 F_SETSIG = 10  # fcntl(2)
@@ -108,9 +108,8 @@ def _become(connection: socket.socket, invocation: Invocation) -> None:
     for name, namespace, kind in (("mnt", mount, CLONE_NEWNS), ("net", network, CLONE_NEWNET)):
         if not os.path.samestat(os.fstat(namespace), os.stat(f"/proc/self/ns/{name}")):
             _setns(namespace, kind)
-    if not os.path.samestat(os.fstat(root), os.stat("/")):
-        os.fchdir(root)
-        os.chroot(".")
+    os.fchdir(root)
+    os.chroot(".")
     os.fchdir(directory)
     os.umask(invocation.umask)
     for number, file in enumerate(invocation.streams):

@@ -103,6 +103,8 @@ def evict(attachment: Attachment, addresses: Iterable[IPAddress]) -> None:
     """
     packed = {address.packed for address in addresses}
     with nft.socket() as netlink:
+        if ruleset.TABLE not in nft.tables(netlink):
+            return
         owners = {
             element.comment
             for one in (*MASQUERADE, *HAIRPIN)
@@ -206,6 +208,8 @@ def _missing(attachment: Attachment, entries: list[_Entry]) -> list[str]:
 
 def _remove(maps: Iterable[Map], text: str, wanted: Callable[[str], bool]) -> list[Element]:
     with nft.socket() as netlink:
+        if ruleset.TABLE not in nft.tables(netlink):
+            return []
         for left in reversed(range(TRIES)):
             found = [
                 (one, element)

@@ -89,7 +89,11 @@ def has_ports(attachment: Attachment, addresses: Collection[IPAddress]) -> bool:
 
 def _delete(chains: list[_Chain], rules: list[_Rules]) -> None:
     with nft.socket() as netlink:
-        changes = [*_chain_deletes(netlink, chains), *_rule_deletes(netlink, rules)]
+        there = nft.tables(netlink)
+        changes = [
+            *_chain_deletes(netlink, [one for one in IPTABLES.values() if one in there], chains),
+            *_rule_deletes(netlink, [one for one in rules if one.table in there]),
+        ]
         if changes:
             nft.commit(netlink, *changes)
     for program in filter(None, map(_legacy_program, LEGACY)):
@@ -115,9 +119,11 @@ def _in_use(netlink: Netlink, version: int, chain: _Chain) -> bool:
     return jumps and any(table.rules(netlink, chain.name))
 
 
-def _chain_deletes(netlink: Netlink, chains: list[_Chain]) -> Iterator[Request]:
+def _chain_deletes(
+    netlink: Netlink, tables: list[Table], chains: list[_Chain]
+) -> Iterator[Request]:
     """Yield what removes `chains` from iptables-nft: the jump, the rules, the chain."""
-    for table in IPTABLES.values():
+    for table in tables:
         for chain in chains:
             if not table.chain_exists(netlink, chain.name):
                 continue

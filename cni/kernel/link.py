@@ -2,19 +2,24 @@
 
 import errno
 import os
+import select
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from cni.errors import KernelError
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attributes, decode
+from cni.kernel.netlink import CREATE, EXCL, ROUTE, Netlink, Request, attributes, decode
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 UP = 0x1  # IFF_UP
 SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 IFLA_IFALIAS, IFINFO_SIZE = 20, 16
+INDEX = struct.Struct("=4xi")  # in ifinfomsg
+LINKS = 1  # RTNLGRP_LINK
 
 
 @dataclass(frozen=True)
@@ -115,15 +120,63 @@ def _link(message: Any) -> Link:
     )
 
 
-def delete(rtnl: Netlink, name: str) -> bool:
-    """Remove the interface called `name`, and the other end of a veth; False: it was gone."""
-    try:
-        rtnl.do(_request(f"delete link {name}", RTM_DELLINK, 0, [("IFLA_IFNAME", name)]))
-    except KernelError as error:
-        if error.errno == errno.ENODEV:
+def delete(netns: str, name: str) -> bool:
+    """Remove the interface called `name`, and the other end of a veth; False: it was gone.
+
+    Returns when both ends, their addresses and routes are gone from every listing.  The kernel
+    then waits 10-20 ms for the last packet before it frees them; a child of ours waits with it.
+    """
+    with Netlink(ROUTE, netns) as rtnl, Netlink(ROUTE, netns) as news:
+        found = get(rtnl, name)
+        if found is None:
             return False
-        raise
-    return True
+        news.join(LINKS)
+        request = _request(f"delete link {name}", RTM_DELLINK, 0, [], index=found.index)
+        answer, answering = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+        if child == 0:
+            _delete_in_child(rtnl, request, answering)
+        os.close(answering)
+        try:
+            return _is_deleted(request.what, found.index, news, answer)
+        finally:
+            os.close(answer)
+
+
+def _delete_in_child(rtnl: Netlink, request: Request, answering: int) -> NoReturn:
+    """Send the request, say its errno, and end; nobody waits for our standard streams."""
+    number = errno.EIO
+    try:
+        for stream in (0, 1, 2):
+            with suppress(OSError):
+                os.close(stream)
+        rtnl.do(request)
+        number = 0
+    except KernelError as error:
+        number = error.errno or errno.EIO
+    finally:
+        with suppress(OSError):
+            os.write(answering, bytes((min(number, 255),)))
+        os._exit(0)
+
+
+def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:
+    """Wait for the news that the interface `index` is gone, or for what the child says."""
+    waiting = select.poll()
+    for file in (news.fileno(), answer):
+        waiting.register(file, select.POLLIN)
+    while True:
+        ready = {file for file, _ in waiting.poll()}
+        if answer in ready:
+            number = (os.read(answer, 1) or bytes((errno.EIO,)))[0]
+            if number and number != errno.ENODEV:
+                raise KernelError(number, what, os.strerror(number))
+            return number == 0
+        if news.fileno() in ready and any(
+            kind == RTM_DELLINK and INDEX.unpack_from(payload)[0] == index
+            for kind, payload in news.news()
+        ):
+            return True
 
 
 def aliases(rtnl: Netlink) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ The messages are pyroute2's; the socket is a plain one, since a pyroute2 socket 
 loop and costs more than all that an ADD does with it.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -21,7 +22,7 @@ REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 ERROR, DONE = 2, 3
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 ERRNO = struct.Struct("=i")
-SOL_NETLINK, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 10, 11, 12
+SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 12
 ACK_TLVS = 0x200  # flag of an error message: attributes follow
 ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
 RECEIVE = 1 << 18  # bytes: dumps come in chunks of up to 32 KiB, acknowledgements together
@@ -124,6 +125,22 @@ class Netlink:
                     error = _refusal(request, flags, payload)
                     raise error or KernelError(0, request.what, "the dump ended early")
                 yield payload
+
+    def join(self, group: int) -> None:
+        """Listen to the news of a multicast group (RTNLGRP_*)."""
+        self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+
+    def news(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (type, payload) of the next news; none of it when some were lost."""
+        try:
+            yield from ((kind, payload) for kind, _, _, payload in self._receive())
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+    def fileno(self) -> int:
+        """Return the socket's number, for poll(2)."""
+        return self._socket.fileno()
 
     def _send(self, requests: list[Request]) -> None:
         data = bytearray()

@@ -151,6 +151,15 @@ class Table:
                 yield struct.unpack(">Q", fields[3])[0], payload
 
 
+def tables(netlink: Netlink) -> set[Table]:
+    """Return the tables that there are."""
+    request = _request("list tables", GETTABLE, 0, 0, nft_table_msg())
+    return {
+        Table(payload[0], _text(dict(attributes(payload[GENERATION_SIZE:]))[1]))
+        for payload in netlink.dump(request)
+    }
+
+
 def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode()
 

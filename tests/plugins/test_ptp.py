@@ -358,3 +358,16 @@ def test_a_reused_address_inherits_nothing_in_the_firewall(suite: lab.Suite) -> 
 
     assert reply.ok().json["ips"][0]["address"] == "10.244.0.2/30"
     assert elements() == ""
+
+
+def test_del_and_add_can_follow_each_other_at_once(suite: lab.Suite) -> None:
+    """DEL returns before the kernel has freed the old pair."""
+    conf = networks.ptp()
+    add(suite, conf)
+
+    for _ in range(5):
+        verb(suite, "DEL", conf).ok()
+        assert veths() == []
+        add(suite, conf)
+
+    assert packets.seen_from("pod", "", ("10.244.0.1", 80)).startswith("10.244.0.")
