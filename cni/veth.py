@@ -6,7 +6,7 @@ it), so that DEL and GC find it without the container's namespace.
 
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cni.attachment import Attachment, network_key
 from cni.errors import CniError, Code
@@ -53,13 +53,14 @@ def add(host: Netlink, attachment: Attachment, container_netns: str, mtu: int) -
     )
 
 
-def get(host: Netlink, container: Netlink, attachment: Attachment) -> Pair:
-    """Return the pair that `add` made."""
-    near, far = link.get(host, attachment.host_ifname), link.get(container, attachment.ifname)
-    if near is None or far is None:
+def get(host: Netlink, attachment: Attachment) -> Pair:
+    """Return the pair that `add` made; the host's end tells all of the other."""
+    near = link.get(host, attachment.host_ifname)
+    if near is None:
         msg = f"cannot find veth {attachment.host_ifname} after making it"
         raise CniError(Code.KERNEL_REFUSED, msg)
-    return Pair(near, far)
+    mac = attachment.mac("container")
+    return Pair(near, replace(near, index=near.peer, name=attachment.ifname, mac=mac))
 
 
 def prepare_container(ifname: str, container_netns: str, versions: Iterable[int]) -> None:

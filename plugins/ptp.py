@@ -40,7 +40,7 @@ def add(request: Request) -> Result:
         veth.forward(pod.versions(result))
         veth.add(host, attachment, request.netns, mtu)
         undo(lambda: veth.delete(attachment, request.netns))
-        pair = veth.get(host, container, attachment)
+        pair = veth.get(host, attachment)
         veth.prepare_host(pair.host.name)
         veth.prepare_container(attachment.ifname, request.netns, pod.versions(result))
         host.do(*_on_host(pair, result))

@@ -105,12 +105,16 @@ class Netlink:
 
         Raises KernelError with ENODEV, ENOENT … when it is not there.
         """
+        return decode(answer, self.ask(request))
+
+    def ask(self, request: Request) -> bytes:
+        """Return the payload of the one object that `request` asks for; raises as `get`."""
         self._send([request])
         for kind, flags, _, payload in self._receive():
             if kind == ERROR:
                 error = _refusal(request, flags, payload)
                 raise error or KernelError(0, request.what, "no answer")
-            return decode(answer, payload)
+            return payload
         raise KernelError(0, request.what, "no answer")
 
     def dump(self, request: Request) -> Iterator[bytes]:
