@@ -19,7 +19,7 @@ from cni.skel import Plugin
 
 if TYPE_CHECKING:
     from cni.kernel.firewall import Port
-    from cni.kernel.nft import Element
+    from cni.kernel.nftmap import Element
 
 log = logging.getLogger(__name__)
 PROTOCOLS = ("tcp", "udp", "sctp")

@@ -112,7 +112,8 @@ class Supervisor:
         self._stopping = True
         self._close()
         if self._zygote:
-            os.kill(self._zygote, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended just now
+                os.kill(self._zygote, signal.SIGTERM)
 
 
 def _is_socket(path: str) -> bool:

@@ -16,7 +16,8 @@ from cni.config import IPAddress, IPInterface, IPNetwork
 from cni.errors import KernelError
 from cni.kernel import nft, ruleset
 from cni.kernel.netlink import Netlink, Request
-from cni.kernel.nft import Element, Expression, Map
+from cni.kernel.nft import Expression
+from cni.kernel.nftmap import Element, Map
 from cni.kernel.ruleset import MAPS, PROTOCOLS
 
 log = logging.getLogger(__name__)

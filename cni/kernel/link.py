@@ -108,7 +108,7 @@ def _get(rtnl: Netlink, request: Request) -> Link | None:
 
 
 def _link(payload: bytes) -> Link:
-    """Return what we need of an ifinfomsg; it carries sixty attributes, and decoding all is slow."""
+    """Return what we need of an ifinfomsg: it has sixty attributes, and decoding all is slow."""
     _, _, index, flags, _ = IFINFO.unpack_from(payload)
     fields = dict(attributes(payload[IFINFO.size :]))
     info = dict(attributes(fields.get(IFLA_LINKINFO, b"")))

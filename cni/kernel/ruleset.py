@@ -24,7 +24,8 @@ from ipaddress import ip_network
 from cni.config import IPNetwork
 from cni.kernel import nft
 from cni.kernel.netlink import Request
-from cni.kernel.nft import Expression, Map, Table, expression
+from cni.kernel.nft import Expression, Table, expression
+from cni.kernel.nftmap import Map
 
 TABLE = Table(nft.INET, "pycni")
 MARKER = "rules_1"  # an empty chain: the fixed rules of this version are in place
