@@ -1,21 +1,21 @@
-"""Network configuration lists as the networks of the field write them."""
+"""The project's conflists, with the addresses of a test in them."""
 
+import json
+from pathlib import Path
 from typing import Any
+
+KINDNET = Path(__file__).resolve().parent.parent / "conflists/10-kindnet.conflist"
 
 
 def kindnet(pod_cidrs: list[str], mtu: int = 0) -> dict[str, Any]:
-    """Return the list that kind's agent writes; `mtu` in bytes, 0: the key is left out."""
-    ptp: dict[str, Any] = {
-        "type": "ptp",
-        "ipMasq": False,
-        "ipam": {
-            "type": "host-local",
-            "dataDir": "/run/cni-ipam-state",
-            "routes": [{"dst": "::/0" if ":" in cidr else "0.0.0.0/0"} for cidr in pod_cidrs],
-            "ranges": [[{"subnet": cidr}] for cidr in pod_cidrs],
-        },
+    """Return the list as kind's agent writes it; `mtu` in bytes, 0: the key is left out."""
+    conflist: dict[str, Any] = json.loads(KINDNET.read_text())
+    ptp = conflist["plugins"][0]
+    ptp["ipam"] |= {
+        "routes": [{"dst": "::/0" if ":" in cidr else "0.0.0.0/0"} for cidr in pod_cidrs],
+        "ranges": [[{"subnet": cidr}] for cidr in pod_cidrs],
     }
+    del ptp["mtu"]
     if mtu:
         ptp["mtu"] = mtu
-    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return {"cniVersion": "0.3.1", "name": "kindnet", "plugins": [ptp, portmap]}
+    return conflist
