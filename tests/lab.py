@@ -35,7 +35,7 @@ def mount(source: str, target: str, kind: str = "none", flags: int = 0) -> None:
 def fresh_host() -> Iterator[None]:
     """Put this thread into a host of its own; it is back home afterwards, whatever happened."""
     home = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in ("mnt", "net")]
-    directory = os.getcwd()
+    directory, root = os.getcwd(), os.open("/", os.O_RDONLY)
     _call("unshare", CLONE_FS | CLONE_NEWNS | CLONE_NEWNET)
     try:
         mount("none", "/", flags=MS_REC | MS_PRIVATE)
@@ -50,6 +50,9 @@ def fresh_host() -> Iterator[None]:
         for namespace in home:
             _call("setns", namespace, 0)
             os.close(namespace)
+        os.fchdir(root)  # we may have been in a chroot: setns(2) takes us out of it
+        os.chroot(".")
+        os.close(root)
         os.chdir(directory)
 
 
