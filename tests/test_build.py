@@ -149,9 +149,7 @@ def test_the_archive_holds_what_a_node_needs_and_nothing_of_the_builder(archive:
     with tarfile.open(archive) as tar:
         members = {member.name.removeprefix(f"{top}/"): member for member in tar}
 
-    assert {"bin", "cnictl", "README.md", "LICENSE", "conflists/10-kindnet.conflist"} <= set(
-        members
-    )
+    assert {"bin", "cnictl", "pycnid", "README.md", "LICENSE", "docs", "deploy"} <= set(members)
     assert {(member.uid, member.gid, member.uname) for member in members.values()} == {(0, 0, "")}
     assert sum(members[f"bin/{name}"].isreg() for name in NAMES) == 1
     assert sum(members[f"bin/{name}"].islnk() for name in NAMES) == len(NAMES) - 1

@@ -19,11 +19,10 @@ import pytest
 
 import cni.install
 from cni.install import install
-from cni.programs import PROGRAMS
+from cni.programs import NAMES
 from tests import lab
 from tests.conftest import ROOT
 
-NAMES = (*PROGRAMS, "cnictl")
 SMALL = """#!/bin/sh
 exec cat "${{0%/*}}/_pycni-{build}/deep/word"
 """
