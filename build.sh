@@ -5,6 +5,7 @@
 #   ./build.sh fix            mend what can be mended by itself
 #   ./build.sh freeze         dist/bin (a CNI_PATH), dist/cnictl and dist/pycni-VERSION-….tar.gz
 #   ./build.sh test [ARG…]    freeze, then the tests; ARG… goes to pytest (root)
+#   ./build.sh bench [ARG…]   freeze, then measure beside the reference plugins; --help tells ARG (root)
 #   ./build.sh demo           freeze, then see pods get their network (root)
 #   ./build.sh install DIR    freeze, then put the programs into DIR, say /opt/cni/bin
 #   ./build.sh lock           pin the newest Python packages that pyproject.toml allows
@@ -13,6 +14,7 @@ cd "$(dirname "$0")"
 umask 022
 unset "${!PYTHON@}"
 
+BENCH_PACKAGES=(containernetworking-plugins iproute2 iptables nftables procps util-linux)
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
@@ -72,6 +74,16 @@ need_python() {
     PYTHON=$VENV/bin/python
 }
 
+# Add what only the benchmarks use to the virtual environment.
+need_bench_python() {
+    local wanted
+    wanted=$(sha256sum requirements-bench.txt)
+    [[ $(cat "$VENV/stamp-bench" 2>&1) != "$wanted" ]] || return 0
+    say "Python packages for the benchmarks, into .venv"
+    "$PYTHON" -m pip install -qq --require-hashes -r requirements-bench.txt
+    echo "$wanted" >"$VENV/stamp-bench"
+}
+
 # One at a time may set up and build; the lock goes with the process, or at unlock.
 lock() {
     exec 9<.
@@ -109,7 +121,7 @@ freeze() {
 
 # Make the release archive again if it is older than what goes in; the same input gives the same bytes.
 pack() {
-    local name archive contents=(dist/bin dist/cnictl dist/pycnid conflists README.md LICENSE)
+    local name archive contents=(dist/bin dist/cnictl dist/pycnid conflists deploy docs README.md LICENSE)
     name=pycni-$("$PYTHON" -c 'import cni; print(cni.__version__)')-linux-$(uname -m)
     archive=dist/$name.tar.gz
     [[ ! -f $archive || $(find "${contents[@]}" -newer "$archive") ]] || return 0
@@ -120,13 +132,18 @@ pack() {
 
 # Pin every package with its hashes; nothing of where they came from.
 pin() {
-    local tools
+    local tools extra
+    local -A files=([dev]=requirements.txt [bench]=requirements-bench.txt) options=([bench]="-c requirements.txt")
     choose_python
     tools=$(mktemp -d)
     "$PYTHON" -m venv "$tools"
     "$tools/bin/python" -m pip install -qq pip-tools
-    "$tools/bin/pip-compile" --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
-        --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.txt pyproject.toml
+    for extra in dev bench; do
+        # shellcheck disable=SC2086  # two words
+        "$tools/bin/pip-compile" --quiet --upgrade --extra "$extra" ${options[$extra]:-} --generate-hashes \
+            --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
+            --no-emit-trusted-host -o "${files[$extra]}" pyproject.toml
+    done
     rm -rf "$tools"
 }
 
@@ -162,6 +179,15 @@ test)
     freeze
     unlock
     "$PYTHON" -m pytest -n 2 "$@"
+    ;;
+bench)
+    need_root bench
+    lock
+    need_packages "${BENCH_PACKAGES[@]}"
+    freeze
+    need_bench_python
+    unlock
+    "$PYTHON" -m bench "$@"
     ;;
 demo)
     need_root demo

@@ -1,0 +1,1 @@
+"""Benchmarks side by side with the reference plugins: `./build.sh bench --help`."""

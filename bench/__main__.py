@@ -1,0 +1,117 @@
+"""`./build.sh bench [CASE…] [--runs N]`: measure, show, and keep the results."""
+
+import datetime as dt
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench import chains, footprint, leases, machine, packets
+from bench.hosts import ROOT
+from bench.report import Section, save, show
+from bench.stats import Row
+
+RUNS = 30
+WIDTH = 110  # columns of a table; a narrower screen wraps its lines
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured, how, and by what."""
+
+    title: str
+    notes: str
+    measure: Callable[[int], list[Row]]
+
+
+CASES = {
+    "a": Case(
+        "kindnet's conflist, no ports",
+        "ptp + host-local + portmap, one pod after the other; the namespace is there already.",
+        chains.plain,
+    ),
+    "b": Case("ptp with ipMasq", "The same conflist with `ipMasq: true`.", chains.masquerade),
+    "c": Case(
+        "ptp with ipMasq, one hostPort",
+        "As (b), and the runtime hands one port mapping to portmap.",
+        chains.host_port,
+    ),
+    "d": Case(
+        f"burst of {chains.PODS} pods, {chains.AT_ONCE} at a time",
+        "The chain of (c), each pod with a hostPort of its own; the cost of the whole burst.",
+        chains.burst,
+    ),
+    "e": Case(
+        "host-local alone, in a /16",
+        "Leases are made in the reference's format, on tmpfs.  The first call in such a directory"
+        " adopts them, once: it is measured on its own (the last row), not in the others.",
+        leases.measure,
+    ),
+    "f": Case(
+        "new TCP connections through the host",
+        "Every registered pod has ipMasq and a hostPort.  One pod is real, made by the programs;"
+        " the others stand in the firewall alone: ours by the function that the programs call,"
+        " the reference's by iptables-restore of its own rules for the real pod under other names,"
+        " half of them before it and half behind.  Client and server are one thread,"
+        f" {packets.CONNECTIONS} connections a sample, closed by RST.",
+        packets.measure,
+    ),
+    "g": Case(
+        "memory of the idle agent",
+        "Supervisor and zygote, from /proc/PID/smaps_rollup: RSS counts pages that they share"
+        f" twice, PSS once.  The {footprint.INVOCATIONS:,} invocations are ADD and DEL of"
+        f" host-local by the frozen programs, {footprint.AT_ONCE} at a time.",
+        footprint.memory,
+    ),
+    "h": Case(
+        "size of the bundle",
+        "What `./build.sh freeze` makes; a file that has many names (hard links) counts once.",
+        footprint.sizes,
+    ),
+}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", metavar="[CASE]...", nargs=-1, type=click.Choice(list(CASES)))
+@click.option("--runs", default=RUNS, show_default=True, type=click.IntRange(3), help="Samples.")
+@click.option(
+    "--output",
+    default=ROOT / "bench/results",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where results are kept; those of other cases stay.  [default: bench/results]",
+)
+def bench(names: tuple[str, ...], runs: int, output: Path) -> None:
+    """Measure pycni beside the reference plugins, in turn on the same machine."""
+    output = output.absolute()
+    os.chdir("/")  # every host has mounts of its own
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    about = machine.describe()
+    console.print("; ".join(f"{key}: {value}" for key, value in about.items()), highlight=False)
+    sections = []
+    for name in names or CASES:
+        case = CASES[name]
+        date = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        command = f"./build.sh bench {name} --runs {runs}"
+        company = machine.Company()
+        rows = case.measure(runs)
+        here = about | company.describe()
+        sections.append(Section(name, case.title, case.notes, command, date, here, rows))
+        show(sections[-1], console)
+    every = save(sections, output)
+    from bench import plot  # its libraries start threads, and a thread of many enters no host
+
+    plot.draw(every, output / "bench.png")
+    console.print(f"kept in {output}: bench.md, bench.json, bench.png")
+
+
+# \b: lines that click leaves as they are
+bench.help = f"{bench.help}\n\n\b\nCASE is one of these; without any, all are run:\n" + "\n".join(
+    f"  {name}  {case.title}" for name, case in CASES.items()
+)
+
+if __name__ == "__main__":
+    bench(prog_name="./build.sh bench")
