@@ -1,11 +1,10 @@
-"""What the frozen executable runs first: an importer for the archive inside it, then the program.
+"""What the frozen executable runs after `cni/handover.py`: an importer for its archive, a program.
 
 It stands in the place of PyInstaller's own start-up code, which serves every kind of
 application and takes twice as long.  It differs in what matters to a CNI program:
 
 - the archive is the running file itself and stays open, so a program goes on when an
   installation puts another build under its name (see cni/install.py);
-- what the loader needed in the environment is gone before any other program is executed;
 - the garbage collector is off, since a program ends before it would pay; one that stays turns
   it on again;
 - the interpreter is not taken apart at the end.
@@ -91,31 +90,15 @@ class Archive(Loader):
         return os.pread(self._file, size, self._start + offset)
 
 
-def clean_environment() -> None:
-    """Take back what the loader put there, lest a program that we execute uses our libraries."""
-    path = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
-    os.environ.pop("LD_LIBRARY_PATH", None)
-    if path is not None:
-        os.environ["LD_LIBRARY_PATH"] = path
-    for name in [name for name in os.environ if name.startswith("_PYI_")]:
-        del os.environ[name]
-
-
 def boot() -> None:
     """Be the program that this process was called as, and end with its exit status."""
     import atexit
     import gc
 
     gc.disable()
-    clean_environment()
     place: str = vars(sys)["_pyinstaller_pyz"]  # path?start
     sys.meta_path.insert(0, Archive(int(place.rpartition("?")[2])))
     vars(sys)["frozen"] = True
-    from cni.handover import hand_over
-
-    status = hand_over(sys.argv, sys.path[-1].rpartition("/")[2])
-    if status is not None:
-        os._exit(status)
     from cni.__main__ import main
 
     status = main()

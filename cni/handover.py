@@ -34,8 +34,15 @@ def hand_over(
     """
     if argv[0].rpartition("/")[2] in ALONE or not posix.environ.get(b"CNI_COMMAND"):
         return None
+    try:
+        for stream in (0, 1, 2):
+            posix.fstat(stream)  # a closed one would be the number of our socket
+    except OSError:
+        return None
     kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
     connection = _socket.socket(_socket.AF_UNIX, kind)
+    if connection.fileno() < 3:  # our stdin, stdout or stderr is closed: it must not stand there
+        return None
     connection.settimeout(wait)
     try:
         connection.connect(path)
@@ -55,7 +62,7 @@ def hand_over(
 
 
 def _offer(connection: _socket.socket, argv: list[str], build: str) -> None:
-    """Send what an exec would have given.  Raises OSError when it cannot be sent."""
+    """Send what an exec would have given.  Raises OSError when it cannot or shall not be sent."""
     credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     if credentials[4:8] != bytes(4):  # pid, uid, gid: anybody may listen, only root is believed
         raise PermissionError
@@ -65,6 +72,10 @@ def _offer(connection: _socket.socket, argv: list[str], build: str) -> None:
     invocation = marshal.dumps((build, program, umask, argv, posix.environ))
     files = [posix.open(place, posix.O_RDONLY | posix.O_CLOEXEC) for place in PLACES]
     numbers = b"".join(file.to_bytes(4, sys.byteorder) for file in (0, 1, 2, *files))
+    # A worker speaks first.  In a queue that nobody reads our stdout would stay open, and a
+    # runtime that waits for its end would hang with the agent.
+    if connection.recv(len(build) + 1) != build.encode():
+        raise PermissionError
     connection.sendmsg([invocation], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
     for file in files:
         posix.close(file)
@@ -95,5 +106,29 @@ def _receive(connection: _socket.socket) -> bytes:
     """Return what the agent says; nothing when it is gone, or says nothing in time."""
     try:
         return connection.recv(1)
+    except ConnectionResetError:  # it ended without hearing our signal: told once, and first
+        return connection.recv(1)
     except OSError:
         return b""
+
+
+def clean_environment() -> None:
+    """Take back what the loader put there, lest a program that we execute uses our libraries.
+
+    Before `os` is imported: it takes its environment from here.
+    """
+    path = posix.environ.pop(b"LD_LIBRARY_PATH_ORIG", None)
+    ours = [key for key in posix.environ if key == b"LD_LIBRARY_PATH" or key.startswith(b"_PYI_")]
+    for key in (*ours, b"LD_LIBRARY_PATH_ORIG"):
+        posix.environ.pop(key, None)
+        posix.unsetenv(key)
+    if path is not None:
+        posix.environ[b"LD_LIBRARY_PATH"] = path
+        posix.putenv(b"LD_LIBRARY_PATH", path)
+
+
+if __name__ == "__main__":  # the first script of the frozen executable
+    clean_environment()
+    ended = hand_over(sys.argv, sys.path[-1].rpartition("/")[2])
+    if ended is not None:
+        posix._exit(ended)  # noqa: SLF001  # what os._exit is

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cni import skel
+from cni.kernel.netlink import close_lingering
 from cni.kernel.netns import CLONE_NEWNET
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def _namespaces() -> Iterator[str]:
             _check(libc.unshare(CLONE_NEWNET))
             yield f"/proc/self/fd/{container}"
         finally:
+            close_lingering()
             os.close(container)
             _check(libc.setns(home, CLONE_NEWNET))
     finally:

@@ -57,6 +57,8 @@ def serve(connection: socket.socket, build: str, main: Callable[[], int]) -> NoR
         with suppress(OSError):  # or has gone already
             sys.stdout.flush()
             sys.stderr.flush()
+            for stream in (0, 1, 2):  # a runtime waits for the end of these too
+                os.close(stream)
             connection.send(bytes((status & 0xFF,)))
     except BaseException:  # noqa: BLE001  # nothing may get back into the zygote's loop
         traceback.print_exc()
@@ -68,6 +70,7 @@ def _begin(connection: socket.socket, build: str) -> None:
     """Take the invocation over, or end the process: then the caller serves itself."""
     try:
         _check_user(connection)
+        connection.send(build.encode())
         invocation = _receive(connection)
         _check(invocation, build)
         _become(connection, invocation)

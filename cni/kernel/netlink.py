@@ -47,10 +47,23 @@ class Request:
         return bytes(self.message.data)
 
 
-class Netlink:
-    """A socket of one netlink family in one network namespace (a path; empty: ours)."""
+_lingering: list[socket.socket] = []
 
-    def __init__(self, family: int, netns: str = "") -> None:
+
+def close_lingering() -> None:
+    """Close the sockets that were left open, in a process that does not end soon."""
+    while _lingering:
+        _lingering.pop().close()
+
+
+class Netlink:
+    """A socket of one netlink family in one network namespace (a path; empty: ours).
+
+    One that lingers is left open when its block ends.
+    """
+
+    def __init__(self, family: int, netns: str = "", *, linger: bool = False) -> None:
+        self._linger = linger
         with namespaces.entered(netns):
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family
@@ -71,7 +84,10 @@ class Netlink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._socket.close()
+        if self._linger:
+            _lingering.append(self._socket)
+        else:
+            self._socket.close()
 
     def do(self, *requests: Request) -> None:
         """Send `requests` together; the kernel serves them in order.  Raises the first refusal."""
