@@ -34,12 +34,11 @@ def hand_over(
     """
     if argv[0].rpartition("/")[2] in ALONE or not posix.environ.get(b"CNI_COMMAND"):
         return None
-    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-    connection = _socket.socket(_socket.AF_UNIX, kind)
-    if connection.fileno() < 3:  # our stdin, stdout or stderr is closed: it must not stand there
-        return None
-    connection.settimeout(wait)
     try:
+        for stream in (0, 1, 2):
+            posix.fstat(stream)  # a closed one would be the number of our socket
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        connection.settimeout(wait)
         connection.connect(path)
         _offer(connection, argv, build)
     except OSError:
