@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import lab
-from tests.agent.callers import SOCKET, version_client
+from tests.agent.callers import SOCKET, children, version_client
 from tests.agent.probe import Probe
 
 StartAgent = Callable[..., AbstractContextManager[lab.Agent]]
@@ -36,7 +36,11 @@ def start_agent(host: None, frozen_bin: Path) -> StartAgent:  # noqa: ARG001
     def start(*options: str, bin_dir: Path = frozen_bin) -> Iterator[lab.Agent]:
         with lab.agent(bin_dir, SOCKET, *options) as agent:
             assert lab.wait_until(lambda: _serves(frozen_bin), 30)
-            yield agent
+            assert lab.wait_until(lambda: children(agent.zygote) == [])
+            try:
+                yield agent
+            finally:
+                Probe.release()  # after a failure the agent would wait for its worker
 
     return start
 

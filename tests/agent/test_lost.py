@@ -71,7 +71,8 @@ def test_a_call_ends_well_though_the_agent_is_killed(
 
 def test_the_call_of_a_killed_worker_fails_and_del_cleans_up(pod: Probe, agent: lab.Agent) -> None:
     call = pod.hold("ADD")
-    (worker,) = callers.children(agent.zygote)
+    (worker,) = pod.holders()
+    assert worker in callers.children(agent.zygote)
     os.kill(worker, signal.SIGKILL)
     status = call.wait(30)
     pod.release()  # the delegate, which has our stderr
