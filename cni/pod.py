@@ -13,10 +13,14 @@ from cni.result import DNS, IP, Interface, Result, Route
 
 
 def require_addresses(result: Result, ipam: str) -> None:
-    """Raise CniError code 7 unless IPAM gave an address with a gateway in each entry."""
+    """Raise CniError code 7 unless IPAM gave an address."""
     if not result.ips:
         msg = f"cannot use the result of {ipam}: IPAM plugin returned missing IP config"
         raise invalid_config(msg, "give it an address range")
+
+
+def require_gateways(result: Result, ipam: str) -> None:
+    """Raise CniError code 7 unless IPAM gave each address a gateway."""
     for ip in result.ips:
         if ip.gateway is None:
             msg = f"cannot use {ip.address} of {ipam}: it has no gateway"
@@ -90,6 +94,12 @@ def container_interface(request: Invocation, result: Result) -> Interface:
             msg = f"cannot check {ifname}: prevResult has it in {one.sandbox}"
             raise check_failed(msg, f"CNI_NETNS is {request.netns}")
     raise check_failed(f"cannot check {ifname}: it is not in prevResult")
+
+
+def ips_on(result: Result, interface: Interface) -> list[IP]:
+    """Return the addresses that `result` has on `interface`."""
+    numbers = {n for n, one in enumerate(result.interfaces) if one == interface}
+    return [ip for ip in result.ips if ip.interface in numbers]
 
 
 def check_failed(msg: str, details: str = "") -> CniError:

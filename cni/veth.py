@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cni.attachment import Attachment, network_key
+from cni.config import IPInterface, Section
 from cni.errors import CniError, Code
-from cni.kernel import link, netns, sysctl
+from cni.kernel import link, netns, route, sysctl
 from cni.kernel.link import End, Link
 from cni.kernel.netlink import ROUTE, Netlink
+
+MTU_MIN, MTU_MAX = 68, 65535  # of a veth
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,14 @@ class Pair:
 
     host: Link
     container: Link
+
+
+def mtu(config: Section) -> int:
+    """Return the key mtu: bytes, 0 leaves it to the kernel.  Raises CniError code 7."""
+    value = config.integer("mtu")
+    if value and not MTU_MIN <= value <= MTU_MAX:
+        raise config.refuse("mtu", f"{MTU_MIN} to {MTU_MAX} bytes, or 0 for the kernel's default")
+    return value
 
 
 @contextmanager
@@ -116,7 +127,22 @@ def collect(network: str, valid: Container[str]) -> None:
             link.delete("", name)
 
 
-def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
+def take_over(host: Netlink, attachment: Attachment, addresses: Iterable[IPInterface]) -> None:
+    """Delete what holds one of `addresses` still; refuse when another network has it.
+
+    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
+    """
+    from cni.kernel import firewall
+
+    ips = [one.ip for one in addresses]
+    for ip in ips:
+        found = route.match(host, ip)
+        if found is not None and found.dst.prefixlen == ip.max_prefixlen:
+            _delete_stale(host, attachment.network, found.oif, str(ip))
+    firewall.evict(attachment, ips)
+
+
+def _delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
     """Remove the veth `index` if a lost attachment of `network` left it, as it holds `address`.
 
     Raises CniError code 101 when another network's attachment has it.  A veth that is not ours
