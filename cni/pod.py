@@ -1,9 +1,9 @@
 """What a result says of a container, put into its namespace and looked for there."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from cni.config import IPAddress
+from cni.config import IPAddress, IPNetwork
 from cni.errors import CniError, Code, invalid_config
 from cni.kernel import address, link, route
 from cni.kernel.link import Link
@@ -32,21 +32,29 @@ def versions(result: Result) -> list[int]:
     return sorted({ip.address.version for ip in result.ips})
 
 
-def addresses(container: Link, result: Result, *, prefix_route: bool) -> list[Request]:
+def addresses(
+    container: Link, result: Result, *, prefix_route: bool, dad: bool = False
+) -> list[Request]:
     """Return what gives the result's addresses to `container`."""
+    index, name = container.index, container.name
     return [
-        address.add(container.index, container.name, ip.address, prefix_route=prefix_route)
+        address.add(index, name, ip.address, prefix_route=prefix_route, dad=dad)
         for ip in result.ips
     ]
 
 
-def routes(container: Link, result: Result) -> list[Request]:
-    """Return what gives the result's routes to `container`, each once, in their order."""
-    wanted = dict.fromkeys(_kernel_route(container, result, one) for one in result.routes)
+def routes(container: Link, result: Result, reached: Collection[IPNetwork]) -> list[Request]:
+    """Return what gives the result's routes to `container`, each once, in their order.
+
+    A gateway in none of the networks `reached` is taken as on the link.
+    """
+    wanted = dict.fromkeys(_kernel_route(container, result, one, reached) for one in result.routes)
     return [route.add_beside(one) for one in wanted]
 
 
-def _kernel_route(container: Link, result: Result, one: Route) -> route.Route:
+def _kernel_route(
+    container: Link, result: Result, one: Route, reached: Collection[IPNetwork]
+) -> route.Route:
     """Return a route of the result for the kernel.
 
     Without a gateway it goes through that of the first address of its family, unless its scope
@@ -65,7 +73,7 @@ def _kernel_route(container: Link, result: Result, one: Route) -> route.Route:
         priority=one.priority,
         mtu=one.mtu,
         advmss=one.advmss,
-        onlink=gateway is not None and gateway not in gateways,
+        onlink=gateway is not None and not any(gateway in network for network in reached),
     )
 
 
@@ -107,15 +115,15 @@ def check_failed(msg: str, details: str = "") -> CniError:
     return CniError(Code.CHECK_FAILED, msg, details or "DEL and ADD the attachment again")
 
 
-def check_link(rtnl: Netlink, wanted: Interface, kind: str) -> Link:
-    """Return the interface `wanted`.  Raises CniError unless it is there, up, and as it was."""
+def check_link(rtnl: Netlink, wanted: Interface, kind: str, *, up: bool = True) -> Link:
+    """Return the interface `wanted`.  Raises CniError unless it is there, `up`, and as it was."""
     where = f"in {wanted.sandbox}" if wanted.sandbox else "on the host"
     found = link.get(rtnl, wanted.name)
     if found is None:
         raise check_failed(f"interface {wanted.name} is missing {where}")
     if found.kind != kind:
         raise check_failed(f"interface {wanted.name} {where} is not a {kind}")
-    if not found.up:
+    if up and not found.up:
         raise check_failed(f"interface {wanted.name} {where} is down")
     if wanted.mac and wanted.mac.casefold() != found.mac.casefold():
         msg = f"interface {wanted.name} {where} has MAC {found.mac}"

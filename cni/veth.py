@@ -13,7 +13,7 @@ from cni.config import IPInterface, Section
 from cni.errors import CniError, Code
 from cni.kernel import link, netns, route, sysctl
 from cni.kernel.link import End, Link
-from cni.kernel.netlink import ROUTE, Netlink
+from cni.kernel.netlink import ROUTE, Netlink, Request
 
 MTU_MIN, MTU_MAX = 68, 65535  # of a veth
 
@@ -53,32 +53,46 @@ def refuse_repeated(host: Netlink, container: Netlink, attachment: Attachment) -
         raise CniError(Code.ALREADY_ATTACHED, msg, details)
 
 
-def add(host: Netlink, attachment: Attachment, container_netns: str, mtu: int) -> None:
-    """Make the pair, both ends down; `mtu` in bytes, 0 leaves it to the kernel."""
+def add(
+    host: Netlink,
+    attachment: Attachment,
+    container_netns: str,
+    mtu: int,
+    *more: Request,
+    mac: str = "",
+    master: int = 0,
+) -> None:
+    """Make the pair, both ends down; `mtu` in bytes, 0 leaves it to the kernel.
+
+    `mac` is the container's, `master` the index of the host end's bridge; `more` is sent along.
+    """
     link.add_veth(
         host,
-        End(attachment.host_ifname, attachment.mac("host")),
-        End(attachment.ifname, attachment.mac("container"), container_netns),
+        End(attachment.host_ifname, attachment.mac("host"), master=master),
+        End(attachment.ifname, mac or attachment.mac("container"), container_netns),
         mtu,
         attachment.owner,
+        *more,
     )
 
 
-def get(host: Netlink, attachment: Attachment) -> Pair:
+def get(host: Netlink, attachment: Attachment, mac: str = "") -> Pair:
     """Return the pair that `add` made; the host's end tells all of the other."""
     near = link.get(host, attachment.host_ifname)
     if near is None:
         msg = f"cannot find veth {attachment.host_ifname} after making it"
         raise CniError(Code.KERNEL_REFUSED, msg)
-    mac = attachment.mac("container")
+    mac = mac or attachment.mac("container")
     return Pair(near, replace(near, index=near.peer, name=attachment.ifname, mac=mac))
 
 
-def prepare_container(ifname: str, container_netns: str, versions: Iterable[int]) -> None:
+def prepare_container(
+    ifname: str, container_netns: str, versions: Iterable[int], *, dad: bool = False
+) -> None:
     """Set what must stand before the interface comes up, for the IP `versions` in use.
 
     The kernel then announces the addresses (gratuitous ARP, unsolicited NA) and link-local
-    ones need no duplicate detection, which takes 1-2 s.
+    ones need no duplicate detection (unless `dad`), which takes 1-2 s.
     """
     with netns.entered(container_netns):
         if 4 in versions:
@@ -86,7 +100,8 @@ def prepare_container(ifname: str, container_netns: str, versions: Iterable[int]
         if 6 in versions:
             for name in ("lo", ifname):
                 sysctl.write(f"ipv6/conf/{name}/disable_ipv6", "0")
-            settings = {"keep_addr_on_down": "1", "accept_dad": "0", "ndisc_notify": "1"}
+            settings = {"keep_addr_on_down": "1", "ndisc_notify": "1"}
+            settings |= {"accept_dad": "1", "enhanced_dad": "1"} if dad else {"accept_dad": "0"}
             for key, value in settings.items():
                 sysctl.write_if_there(f"ipv6/conf/{ifname}/{key}", value)
 
@@ -121,10 +136,16 @@ def delete(attachment: Attachment, container_netns: str) -> None:
 def collect(network: str, valid: Container[str]) -> None:
     """Remove the pairs of `network` whose owner is not `valid`."""
     with Netlink(ROUTE) as host:
-        owners = list(link.aliases(host))
-    for name, owner in owners:
-        if owner.startswith(f"{network_key(network)}/") and owner not in valid:
-            link.delete("", name)
+        found = of_network(host, network)
+    for one in found:
+        if one.alias not in valid:
+            link.delete("", one.name)
+
+
+def of_network(host: Netlink, network: str) -> list[Link]:
+    """Return the host's ends of the pairs of `network`."""
+    prefix = f"{network_key(network)}/"
+    return [one for one in link.list_all(host) if one.alias.startswith(prefix)]
 
 
 def take_over(host: Netlink, attachment: Attachment, addresses: Iterable[IPInterface]) -> None:

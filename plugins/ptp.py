@@ -82,10 +82,12 @@ def _in_container(pair: Pair, result: Result) -> list[Change]:
         link.set_up(container.index, container.name),
     ]
     wanted: dict[object, Change] = {}
+    reached = []
     for ip in result.ips:
         gateway, subnet, src = ip.gateway, ip.address.network, ip.address.ip
         if gateway is None:
             continue
+        reached.append(ip_network(gateway))
         direct = route.Route(ip_network(gateway), container.index, src=src)
         wanted.setdefault(direct.dst, route.add(direct))
         if subnet.prefixlen < subnet.max_prefixlen:
@@ -93,7 +95,7 @@ def _in_container(pair: Pair, result: Result) -> list[Change]:
             wanted.setdefault(subnet, route.add(through))
     said = {one.dst for one in result.routes}
     changes += [change for dst, change in wanted.items() if dst not in said]
-    return changes + pod.routes(container, result)
+    return changes + pod.routes(container, result, reached)
 
 
 def delete(request: Request) -> None:

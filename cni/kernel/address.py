@@ -15,13 +15,16 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 LONGEST_WITH_BROADCAST = 30  # prefix length
 
 
-def add(index: int, name: str, address: IPInterface, *, prefix_route: bool = True) -> Request:
+def add(
+    index: int, name: str, address: IPInterface, *, prefix_route: bool = True, dad: bool = False
+) -> Request:
     """Add `address`; without `prefix_route` its subnet is not on the link.
 
-    IPv6 addresses skip duplicate detection: IPAM has made sure, and it takes 1-2 s.
+    IPv6 addresses skip duplicate detection (unless `dad`): IPAM has made sure, and it takes 1-2 s.
     """
     what = f"add address {address} to {name}"
-    return _request(what, RTM_NEWADDR, CREATE | EXCL, index, address, prefix_route=prefix_route)
+    flags = (0 if dad or address.version == 4 else NODAD) | (0 if prefix_route else NOPREFIXROUTE)
+    return _request(what, RTM_NEWADDR, CREATE | EXCL, index, address, flags)
 
 
 def delete(index: int, name: str, address: IPInterface) -> Request:
@@ -30,13 +33,7 @@ def delete(index: int, name: str, address: IPInterface) -> Request:
 
 
 def _request(
-    what: str,
-    kind: int,
-    request_flags: int,
-    index: int,
-    address: IPInterface,
-    *,
-    prefix_route: bool = True,
+    what: str, kind: int, request_flags: int, index: int, address: IPInterface, flags: int = 0
 ) -> Request:
     message = ifaddrmsg()
     message["family"] = FAMILY[address.version]
@@ -46,7 +43,6 @@ def _request(
     attrs: list[tuple[str, Any]] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
     if isinstance(address, IPv4Interface) and message["prefixlen"] <= LONGEST_WITH_BROADCAST:
         attrs.append(("IFA_BROADCAST", str(address.network.broadcast_address)))
-    flags = (NODAD if address.version == 6 else 0) | (0 if prefix_route else NOPREFIXROUTE)
     message["attrs"] = [*attrs, ("IFA_FLAGS", flags)]
     return Request(what, kind, request_flags, message)
 
