@@ -106,8 +106,12 @@ class Zygote:
             os.read(self._wake, 4096)
 
     def _reap(self) -> None:
-        while self._workers:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+        """Take leave of the workers that ended, and of what the rehearsal has left at work."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if pid == 0:
                 return
             self._workers.pop(pid, None)
