@@ -4,10 +4,8 @@ import socket
 import struct
 from ipaddress import ip_interface
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-
 from cni.config import IPInterface
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attribute, decode, number
+from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attribute, attributes, number
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 NODAD, NOPREFIXROUTE = 0x02, 0x200  # IFA_F_*
@@ -54,8 +52,9 @@ def get(rtnl: Netlink, index: int) -> list[IPInterface]:
     message = IFADDRMSG.pack(0, 0, index)
     found = []
     for payload in rtnl.dump(Request(f"list addresses of {index}", RTM_GETADDR, 0, message)):
-        one = decode(ifaddrmsg, payload)
-        if one["index"] == index:
-            local = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-            found.append(ip_interface(f"{local}/{one['prefixlen']}"))
+        _, length, owner = IFADDRMSG.unpack_from(payload)
+        if owner == index:
+            fields = dict(attributes(payload[IFADDRMSG.size :]))
+            packed = fields.get(IFA_LOCAL) or fields[IFA_ADDRESS]
+            found.append(ip_interface((packed, length)))
     return found

@@ -23,6 +23,7 @@ REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 ERROR, DONE = 2, 3
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 ATTRIBUTE = struct.Struct("=HH")  # length, type
+NESTED = 0x8000  # NLA_F_NESTED, in the type
 NUMBER = struct.Struct("=HHI")
 ERRNO = struct.Struct("=i")
 SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 12
@@ -65,6 +66,11 @@ def attribute(kind: int, value: bytes) -> bytes:
     """
     size = ATTRIBUTE.size + len(value)
     return ATTRIBUTE.pack(size, kind) + value + bytes(-size & 3)
+
+
+def nested(kind: int, attributes: bytes) -> bytes:
+    """Return an attribute that holds others."""
+    return attribute(kind | NESTED, attributes)
 
 
 def number(kind: int, value: int) -> bytes:
