@@ -200,7 +200,9 @@ class Agent:
     @property
     def zygote(self) -> int:
         """Return the pid of the process that forks the workers."""
-        return int(run(f"pgrep --parent {self.process.pid}").split()[0])
+        listing = f"pgrep --parent {self.process.pid}"
+        assert wait_until(lambda: run(listing, check=False) != ""), "the zygote did not start"
+        return int(run(listing).split()[0])
 
 
 @contextmanager

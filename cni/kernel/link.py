@@ -6,11 +6,11 @@ import select
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import partial
 
 from cni.errors import KernelError
+from cni.kernel import aside
 from cni.kernel.netlink import (
     CREATE,
     EXCL,
@@ -145,40 +145,28 @@ def delete(netns: str, name: str) -> bool:
     """Remove the interface called `name`, and the other end of a veth; False: it was gone.
 
     Returns when both ends, their addresses and routes are gone from every listing.  The kernel
-    then waits 10-20 ms for the last packet before it frees them; a child of ours waits with it.
+    then waits 10-20 ms for the last packet before it frees them: aside.
     """
-    with Netlink(ROUTE, netns) as rtnl, Netlink(ROUTE, netns) as news:
-        found = get(rtnl, name)
+    with Netlink(ROUTE, netns) as deleting, Netlink(ROUTE, netns) as news:
+        found = get(news, name)
         if found is None:
             return False
         news.join(LINKS)
         request = _request(f"delete link {name}", RTM_DELLINK, 0, b"", index=found.index)
-        answer, answering = os.pipe2(os.O_CLOEXEC)
-        child = os.fork()
-        if child == 0:
-            _delete_in_child(rtnl, request, answering)
-        os.close(answering)
+        answer = aside.start(partial(_errno, deleting, request))
         try:
             return _is_deleted(request.what, found.index, news, answer)
         finally:
             os.close(answer)
 
 
-def _delete_in_child(rtnl: Netlink, request: Request, answering: int) -> NoReturn:
-    """Send the request, say its errno, and end; nobody waits for our standard streams."""
-    number = errno.EIO
+def _errno(rtnl: Netlink, request: Request) -> int:
+    """Send the request; return 0, or the errno of the refusal."""
     try:
-        for stream in (0, 1, 2):
-            with suppress(OSError):
-                os.close(stream)
         rtnl.do(request)
-        number = 0
     except KernelError as error:
-        number = error.errno or errno.EIO
-    finally:
-        with suppress(OSError):
-            os.write(answering, bytes((min(number, 255),)))
-        os._exit(0)
+        return min(error.errno or errno.EIO, 255)
+    return 0
 
 
 def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:

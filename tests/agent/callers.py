@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cni.agent.warm import Limits, Zygote
+from cni.agent.worker import IDLE
 from cni.handover import ACCEPTED, PLACES, hand_over
 from tests import lab
 
@@ -146,8 +147,30 @@ def status_of(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that `pid` has, zombies too."""
-    return [int(word) for word in lab.run(f"pgrep --parent {pid}", check=False).split()]
+    """Return the processes that `pid` has, zombies too, but for workers that have no caller."""
+    found = [int(word) for word in lab.run(f"pgrep --parent {pid}", check=False).split()]
+    return [child for child in found if comm(child) not in ("", IDLE.decode())]
+
+
+@contextmanager
+def stopped(zygote: int) -> Iterator[None]:
+    """Let the zygote hang, and the workers that wait for a caller."""
+    os.kill(zygote, signal.SIGSTOP)
+    hanging = [zygote, *map(int, lab.run(f"pgrep --parent {zygote}", check=False).split())]
+    try:
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+
+
+def comm(pid: int) -> str:
+    """Return the name of a process; empty: it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def alive(pid: int) -> bool:
