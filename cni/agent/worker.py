@@ -138,12 +138,19 @@ def _become(connection: socket.socket, invocation: Invocation) -> None:
     for file in (*invocation.streams, *invocation.places):
         os.close(file)
     sys.argv, sys.executable = invocation.argv, invocation.program
-    os.environ.clear()
-    for key, value in invocation.environ.items():
-        os.environ[os.fsdecode(key)] = os.fsdecode(value)
+    _set_environment(invocation.environ)
     logging.root.handlers.clear()  # the program's own go to its stderr
     _name(os.fsencode(invocation.argv[0].rpartition("/")[2]))
     _die_with(connection)
+
+
+def _set_environment(wanted: dict[bytes, bytes]) -> None:
+    """Have `wanted` alone; most of it is what the agent has, and setting costs as much again."""
+    for key in os.environb.keys() - wanted.keys():
+        del os.environb[key]
+    for key, value in wanted.items():
+        if os.environb.get(key) != value:
+            os.environb[key] = value
 
 
 def _setns(namespace: int, kind: int) -> None:
