@@ -1,17 +1,20 @@
 """Addresses of interfaces (man 8 ip-address)."""
 
 import socket
+import struct
 from ipaddress import IPv4Interface, ip_interface
 from typing import Any
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from cni.config import IPInterface
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, decode
+from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attributes
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 NODAD, NOPREFIXROUTE = 0x02, 0x200  # IFA_F_*
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFADDRMSG = struct.Struct("=BBxxI")  # family, prefix length, index
 LONGEST_WITH_BROADCAST = 30  # prefix length
 
 
@@ -53,12 +56,19 @@ def _request(
 
 def get(rtnl: Netlink, index: int) -> list[IPInterface]:
     """Return the addresses of the interface `index`, link-local ones too."""
-    message = ifaddrmsg()
-    message["index"] = index
-    found = []
-    for payload in rtnl.dump(Request(f"list addresses of {index}", RTM_GETADDR, 0, message)):
-        one = decode(ifaddrmsg, payload)
-        if one["index"] == index:
-            local = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-            found.append(ip_interface(f"{local}/{one['prefixlen']}"))
-    return found
+    return [address for other, address in list_all(rtnl) if other == index]
+
+
+def list_all(rtnl: Netlink) -> list[tuple[int, IPInterface]]:
+    """Return all addresses, each with the index of its interface."""
+    return [
+        _read(payload)
+        for payload in rtnl.dump(Request("list addresses", RTM_GETADDR, 0, bytes(IFADDRMSG.size)))
+    ]
+
+
+def _read(payload: bytes) -> tuple[int, IPInterface]:
+    _, length, index = IFADDRMSG.unpack_from(payload)
+    fields = dict(attributes(payload[IFADDRMSG.size :]))
+    # IFA_ADDRESS of a point-to-point link is the other end
+    return index, ip_interface((fields.get(IFA_LOCAL) or fields[IFA_ADDRESS], length))

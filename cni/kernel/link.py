@@ -19,6 +19,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 UP = 0x1  # IFF_UP
 SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 18, 20
+IFLA_EXT_MASK = 29
 IFLA_INFO_KIND = 1
 IFINFO = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 LINKS = 1  # RTNLGRP_LINK
@@ -86,6 +87,24 @@ def set_down(index: int, name: str) -> Request:
     return _request(f"set {name} down", RTM_NEWLINK, 0, [], index=index, change=UP)
 
 
+def set_mac(index: int, name: str, mac: str) -> Request:
+    """Change the MAC of an interface; the kernel forgets its permanent neighbours."""
+    what = f"set the MAC of {name} to {mac}"
+    return _request(what, RTM_NEWLINK, 0, [("IFLA_ADDRESS", mac)], index=index)
+
+
+def set_mtu(index: int, name: str, mtu: int) -> Request:
+    """Change the MTU of an interface, in bytes."""
+    return _request(
+        f"set the MTU of {name} to {mtu}", RTM_NEWLINK, 0, [("IFLA_MTU", mtu)], index=index
+    )
+
+
+def remove(index: int, name: str) -> Request:
+    """Remove an interface, and wait with the kernel until it is freed; see `delete`."""
+    return _request(f"delete link {name}", RTM_DELLINK, 0, [], index=index)
+
+
 def get(rtnl: Netlink, name: str) -> Link | None:
     """Return the interface called `name`; None when there is none."""
     attrs = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
@@ -100,14 +119,14 @@ def get_by_index(rtnl: Netlink, index: int) -> Link | None:
 
 def _get(rtnl: Netlink, request: Request) -> Link | None:
     try:
-        return _link(rtnl.ask(request))
+        return parse(rtnl.ask(request))
     except KernelError as error:
         if error.errno == errno.ENODEV:
             return None
         raise
 
 
-def _link(payload: bytes) -> Link:
+def parse(payload: bytes) -> Link:
     """Return what we need of an ifinfomsg: it has sixty attributes, and decoding all is slow."""
     _, _, index, flags, _ = IFINFO.unpack_from(payload)
     fields = dict(attributes(payload[IFINFO.size :]))
@@ -140,7 +159,7 @@ def delete(netns: str, name: str) -> bool:
         if found is None:
             return False
         news.join(LINKS)
-        request = _request(f"delete link {name}", RTM_DELLINK, 0, [], index=found.index)
+        request = remove(found.index, name)
         answer, answering = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
@@ -193,7 +212,7 @@ def aliases(rtnl: Netlink) -> Iterator[tuple[str, str]]:
     attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
     request = _request("list links", RTM_GETLINK, 0, attrs)
     for payload in list(rtnl.dump(request)):
-        link = _link(payload)
+        link = parse(payload)
         if link.alias:
             yield link.name, link.alias
 

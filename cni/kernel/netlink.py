@@ -25,6 +25,7 @@ ERRNO = struct.Struct("=i")
 SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 12
 ACK_TLVS = 0x200  # flag of an error message: attributes follow
 ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
+TOGETHER = 100  # requests: all may be refused, and a socket has room for 200 answers or so
 RECEIVE = 1 << 18  # bytes: dumps come in chunks of up to 32 KiB, acknowledgements together
 
 
@@ -35,10 +36,14 @@ class Request:
     what: str
     kind: int
     flags: int
-    message: Any  # a pyroute2 nlmsg
+    message: Any  # a pyroute2 nlmsg, or the bytes behind the netlink header
 
     def encode(self, sequence: int) -> bytes:
         """Return the bytes on the wire."""
+        if isinstance(self.message, bytes):
+            length = HEADER.size + len(self.message)
+            start = HEADER.pack(length, self.kind, REQUEST | self.flags, sequence, 0)
+            return start + self.message
         header = self.message["header"]
         header["type"], header["flags"] = self.kind, REQUEST | self.flags
         header["sequence_number"], header["pid"] = sequence, 0
@@ -115,6 +120,22 @@ class Netlink:
                             raise error
         if refusals:
             raise refusals[min(refusals)]
+
+    def do_each(self, requests: Sequence[Request]) -> dict[int, KernelError]:
+        """Send up to TOGETHER `requests`, in order; return the refusals, by position."""
+        first, last = self._sequence + 1, self._sequence + len(requests)
+        # a refusal is answered in any case, and the answers come in order
+        self._send([*requests[:-1], replace(requests[-1], flags=requests[-1].flags | ACK)])
+        refusals: dict[int, KernelError] = {}
+        answered = 0
+        while answered < last:
+            for kind, flags, sequence, payload in self._receive():
+                if kind != ERROR or not first <= sequence <= last:
+                    continue
+                answered = sequence
+                if error := _refusal(requests[sequence - first], flags, payload):
+                    refusals[sequence - first] = error
+        return refusals
 
     def get(self, request: Request, answer: type[Any]) -> Any:
         """Return the one object that `request` asks for, decoded as `answer`.
@@ -207,3 +228,8 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return one attribute as it stands in a message."""
+    return struct.pack("=HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
