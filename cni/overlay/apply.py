@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from cni.cluster import Cluster
 from cni.kernel.netlink import ROUTE, Netlink
-from cni.overlay import device, entries, plan
+from cni.overlay import device, difference, entries, plan
+from cni.overlay.difference import Row
 from cni.overlay.plan import Entries, Underlay, Ways
 from cni.overlay.settings import Settings
 
@@ -87,9 +88,14 @@ class Overlay:
         self, rtnl: Netlink, kept: Mapping[int, int], repairs: Counter[str]
     ) -> None:
         """Remove the devices that are not `kept`: no route leads through them any more."""
-        for version in VERSIONS:
-            if version not in kept:
-                repairs.update(device=device.remove(rtnl, self.settings.name(version)))
+        names = [self.settings.name(version) for version in VERSIONS if version not in kept]
+        for name in (*names, device.TRIAL):
+            repairs.update(device=device.remove(rtnl, name))
+
+    def difference(self, cluster: Cluster) -> list[Row]:
+        """Return each object that is wanted, or ours, beside what the kernel has."""
+        with Netlink(ROUTE) as rtnl:
+            return list(difference.rows(rtnl, self.settings, cluster))
 
     def delete(self) -> None:
         """Remove all that is ours in the kernel; it may be gone."""

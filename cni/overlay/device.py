@@ -5,17 +5,20 @@ A device is mended while it runs; only a change of VNI, port or IP version makes
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cni.cluster import Node
+from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
 from cni.kernel import address, link, sysctl, vxlan
 from cni.kernel.link import Link
 from cni.kernel.netlink import Netlink, Request
 from cni.kernel.vxlan import Tunnel
 from cni.overlay.plan import Device, Underlay
+from cni.rollback import rollback
 
 LOOPBACK = 1  # index of lo, in every network namespace
+TRIAL = "pycni-trial"  # name of a device that is there for a moment only
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,21 @@ def ensure(rtnl: Netlink, wanted: Device) -> Ensured:
     """Make the device as wanted, and up.  Raises CniError when its VNI or port is in use."""
     found = get(rtnl, wanted.name)
     if found is not None and _is_other(found[1], wanted.tunnel):
-        rtnl.do(link.remove(found[0].index, wanted.name))
+        # what works is given up only for what will work
+        _make(rtnl, replace(wanted, name=TRIAL))
+        remove(rtnl, wanted.name)
         found = None
     device, tunnel = found or _make(rtnl, wanted)
-    changes = list(_changes(device, tunnel, wanted))
-    if changes:
+    if changes := list(_changes(device, tunnel, wanted)):
         rtnl.do(*changes)
     if not device.up:
-        _set_up(rtnl, device, wanted, is_new=found is None)
-    addresses = list(_addresses(rtnl, device.index, wanted))
-    if addresses:
-        rtnl.do(*addresses)
-    lost = found is None or not device.up or device.mac != wanted.mac
-    return Ensured(device.index, bool(changes) or lost, len(addresses), lost)
+        _set_up(rtnl, device, wanted.tunnel)
+    if to_do := list(_addresses(rtnl, device.index, wanted)):
+        rtnl.do(*to_do)
+    anew = found is None or not found[0].up
+    # IPv4 goes from an interface with its last address, and takes routes and neighbours along
+    lost = anew or device.mac != wanted.mac or bool(to_do)
+    return Ensured(device.index, anew or bool(changes), len(to_do), lost)
 
 
 def remove(rtnl: Netlink, name: str) -> bool:
@@ -88,9 +93,13 @@ def remove(rtnl: Netlink, name: str) -> bool:
 
 def _is_other(found: Tunnel, wanted: Tunnel) -> bool:
     """Tell whether the kernel cannot make `wanted` of `found`."""
-    version = found.local.version if found.local else 0
-    same = (wanted.vni, wanted.port, wanted.local and wanted.local.version)
-    return (found.vni, found.port, version) != same
+    same = found.vni == wanted.vni and found.port == wanted.port
+    return not same or _version(found) != _version(wanted)
+
+
+def _version(tunnel: Tunnel) -> int:
+    """Return the IP version that a tunnel sends with; IPv4 when nobody said."""
+    return tunnel.local.version if tunnel.local else 4
 
 
 def _changes(device: Link, tunnel: Tunnel, wanted: Device) -> Iterator[Request]:
@@ -103,53 +112,62 @@ def _changes(device: Link, tunnel: Tunnel, wanted: Device) -> Iterator[Request]:
 
 
 def _make(rtnl: Netlink, wanted: Device) -> tuple[Link, Tunnel]:
-    try:
-        rtnl.do(vxlan.add(wanted.name, wanted.mac, wanted.mtu, wanted.tunnel))
-    except KernelError as error:
-        if error.errno == errno.EEXIST:
-            raise _in_use(rtnl, wanted) from error
-        raise
-    made = get(rtnl, wanted.name)
-    if made is None:
-        raise CniError(Code.TRY_AGAIN, f"cannot find vxlan {wanted.name} after making it")
-    return made
+    """Make the device and bring it up, or leave nothing."""
+    remove(rtnl, TRIAL)
+    with rollback() as undo:
+        try:
+            rtnl.do(vxlan.add(wanted.name, wanted.mac, wanted.mtu, wanted.tunnel))
+        except KernelError as error:
+            if error.errno == errno.EEXIST:
+                raise _in_use(rtnl, wanted.name, wanted.tunnel) from error
+            raise
+        undo(lambda: remove(rtnl, wanted.name))
+        made = get(rtnl, wanted.name)
+        if made is None:
+            raise CniError(Code.TRY_AGAIN, f"cannot find vxlan {wanted.name} after making it")
+        _set_up(rtnl, made[0], wanted.tunnel)
+        return replace(made[0], up=True), made[1]
 
 
-def _set_up(rtnl: Netlink, device: Link, wanted: Device, *, is_new: bool) -> None:
-    """Bring the device up: it binds its UDP port only now.  Remove it again if that fails."""
-    # answers of other nodes to our pods come through here, their questions by the underlay
-    sysctl.write_if_there(f"ipv4/conf/{wanted.name}/rp_filter", "2")
+def _set_up(rtnl: Netlink, device: Link, tunnel: Tunnel) -> None:
+    """Bring the device up: it binds its UDP port only now."""
+    # what other nodes answer to our pods comes by here, what was asked went without a tunnel
+    sysctl.write_if_there(f"ipv4/conf/{device.name}/rp_filter", "2")
     for key in ("accept_ra", "accept_dad", "disable_ipv6"):
-        sysctl.write_if_there(f"ipv6/conf/{wanted.name}/{key}", "0")
+        sysctl.write_if_there(f"ipv6/conf/{device.name}/{key}", "0")
     try:
-        rtnl.do(link.set_up(device.index, wanted.name))
+        rtnl.do(link.set_up(device.index, device.name))
     except KernelError as error:
-        if is_new:
-            rtnl.do(link.remove(device.index, wanted.name))
         if error.errno == errno.EADDRINUSE:
-            raise _in_use(rtnl, wanted) from error
+            raise _in_use(rtnl, device.name, tunnel) from error
         raise
 
 
-def _in_use(rtnl: Netlink, wanted: Device) -> CniError:
-    """Return the refusal that names who has the VNI, or the UDP port."""
-    vni, port = wanted.tunnel.vni, wanted.tunnel.port
-    msg = f"cannot make vxlan {wanted.name}: "
-    for other, tunnel in vxlan.list_all(rtnl):
-        if tunnel.port == port and other.name != wanted.name:
-            what = f"VNI {vni} on " if tunnel.vni == vni else ""
-            msg += f"{what}UDP port {port} is in use by interface {other.name}"
-            break
+def _in_use(rtnl: Netlink, name: str, wanted: Tunnel) -> CniError:
+    """Return the refusal that names who has the VNI, or the UDP port, that `name` is to have."""
+    on_port = {
+        tunnel.vni: device.name
+        for device, tunnel in vxlan.list_all(rtnl)
+        if device.name != name
+        and (tunnel.port, _version(tunnel)) == (wanted.port, _version(wanted))
+    }
+    if wanted.vni in on_port:
+        msg = f"cannot use VNI {wanted.vni} on UDP port {wanted.port}: "
+        msg += f"interface {on_port[wanted.vni]} has it"
     else:
-        msg += f"UDP port {port} is in use by another program"
-    return CniError(Code.INVALID_CONFIG, msg, "remove that, or give this cluster another one")
+        msg = f"cannot use UDP port {wanted.port} for VXLAN: "
+        msg += f"{' and '.join(on_port.values()) or 'another program'} has it"
+    return CniError(Code.INVALID_CONFIG, msg, "remove that, or give this cluster other numbers")
+
+
+def addresses(rtnl: Netlink, index: int) -> set[IPInterface]:
+    """Return the addresses of a device, but for the link-local ones that the kernel makes."""
+    return {one for one in address.get(rtnl, index) if not one.is_link_local}
 
 
 def _addresses(rtnl: Netlink, index: int, wanted: Device) -> Iterator[Request]:
-    """Yield what is to be done about the device's addresses; link-local ones stay."""
-    present = {
-        one for one in address.get(rtnl, index) if not (one.version == 6 and one.is_link_local)
-    }
+    """Yield what is to be done about the device's addresses."""
+    present = addresses(rtnl, index)
     for one in wanted.addresses:
         if one not in present:
             yield address.add(index, wanted.name, one)
