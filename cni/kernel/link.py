@@ -5,7 +5,7 @@ import os
 import select
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,13 +13,15 @@ from typing import Any, NoReturn
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from cni.errors import KernelError
-from cni.kernel.netlink import CREATE, EXCL, ROUTE, Netlink, Request, attributes
+from cni.kernel.netlink import CREATE, EXCL, ROUTE, Netlink, Request, attributes, wait_for
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-UP = 0x1  # IFF_UP
+RTM_NEWLINKPROP = 108
+UP, PROMISC = 0x1, 0x100  # IFF_*
+OPER_UP = 6  # IF_OPER_UP: up, with carrier
 SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 18, 20
-IFLA_EXT_MASK = 29
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 16, 18, 20, 29
 IFLA_INFO_KIND = 1
 IFINFO = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 LINKS = 1  # RTNLGRP_LINK
@@ -27,32 +29,41 @@ LINKS = 1  # RTNLGRP_LINK
 
 @dataclass(frozen=True)
 class Link:
-    """An interface; `peer` is the index of a veth's other end, in that end's namespace."""
+    """An interface; `peer` is the index of a veth's other end, in that end's namespace.
+
+    `running`: up, and the other side is there; `master` is the index of its bridge, 0 for none.
+    """
 
     index: int
     name: str
     mac: str
     mtu: int
     up: bool
+    running: bool
+    promisc: bool
     kind: str
     alias: str
     peer: int
+    master: int
 
 
 @dataclass(frozen=True)
 class End:
-    """One end of a veth pair to be made; `netns` is a path, empty: here."""
+    """One end of a veth pair to be made; `netns` is a path, empty: here; `master` a bridge."""
 
     name: str
     mac: str
     netns: str = ""
+    master: int = 0
 
 
-def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> None:
+def add_veth(
+    rtnl: Netlink, host: End, container: End, mtu: int, alias: str, *more: Request
+) -> None:
     """Make both ends, down, in their final namespaces with their final names.
 
     One request: it makes both ends or nothing, and no interface is ever moved.  `mtu` in bytes,
-    0 leaves it to the kernel; `alias` stands at the host's end.
+    0 leaves it to the kernel; `alias` stands at the host's end; `more` is sent along.
     Raises KernelError (EEXIST) if either name is taken.
     """
     what = f"add veth {host.name} with peer {container.name}"
@@ -65,8 +76,9 @@ def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> 
         attrs = [*_end(host, mtu), ("IFLA_TXQLEN", 0), ("IFLA_LINKINFO", info)]
         named = [("IFLA_IFNAME", host.name), ("IFLA_IFALIAS", alias)]
         rtnl.do(
-            _request(what, RTM_NEWLINK, CREATE | EXCL, attrs),
-            _request(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
+            to_link(what, RTM_NEWLINK, CREATE | EXCL, attrs),
+            to_link(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
+            *more,
         )
     finally:
         os.close(netns)
@@ -74,47 +86,70 @@ def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> 
 
 def _end(end: End, mtu: int) -> list[tuple[str, Any]]:
     attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", end.name), ("IFLA_ADDRESS", end.mac)]
-    return [*attrs, ("IFLA_MTU", mtu)] if mtu else attrs
+    optional = [("IFLA_MTU", mtu), ("IFLA_MASTER", end.master)]
+    return attrs + [attr for attr in optional if attr[1]]
 
 
 def set_up(index: int, name: str) -> Request:
     """Bring an interface up."""
-    return _request(f"set {name} up", RTM_NEWLINK, 0, [], index=index, flags=UP, change=UP)
+    return to_link(f"set {name} up", RTM_NEWLINK, 0, [], index=index, flags=UP, change=UP)
 
 
 def set_down(index: int, name: str) -> Request:
     """Take an interface down."""
-    return _request(f"set {name} down", RTM_NEWLINK, 0, [], index=index, change=UP)
+    return to_link(f"set {name} down", RTM_NEWLINK, 0, [], index=index, change=UP)
 
 
-def set_mac(index: int, name: str, mac: str) -> Request:
-    """Change the MAC of an interface; the kernel forgets its permanent neighbours."""
-    what = f"set the MAC of {name} to {mac}"
-    return _request(what, RTM_NEWLINK, 0, [("IFLA_ADDRESS", mac)], index=index)
+def set_promisc(index: int, name: str) -> Request:
+    """Let an interface take every packet."""
+    what = f"set {name} promiscuous"
+    return to_link(what, RTM_NEWLINK, 0, [], index=index, flags=PROMISC, change=PROMISC)
+
+
+def set_address(link: Link) -> Request:
+    """Set the MAC that an interface has: from now on it stays, whatever the ports of a bridge.
+
+    The kernel then announces the IP addresses, where arp_notify and ndisc_notify ask for that.
+    """
+    what, attrs = f"set address of {link.name}", [("IFLA_ADDRESS", link.mac)]
+    return to_link(what, RTM_NEWLINK, 0, attrs, index=link.index)
+
+
+def add_altnames(name: str, altnames: Sequence[str]) -> Request:
+    """Give an interface more names; each up to 127 bytes.  EEXIST when one is taken."""
+    names = {"attrs": [("IFLA_ALT_IFNAME", one) for one in altnames]}
+    attrs = [("IFLA_IFNAME", name), ("IFLA_PROP_LIST", names)]
+    return to_link(f"add names {' '.join(altnames)} to {name}", RTM_NEWLINKPROP, 0, attrs)
 
 
 def set_mtu(index: int, name: str, mtu: int) -> Request:
     """Change the MTU of an interface, in bytes."""
-    return _request(
+    return to_link(
         f"set the MTU of {name} to {mtu}", RTM_NEWLINK, 0, [("IFLA_MTU", mtu)], index=index
     )
 
 
 def remove(index: int, name: str) -> Request:
     """Remove an interface, and wait with the kernel until it is freed; see `delete`."""
-    return _request(f"delete link {name}", RTM_DELLINK, 0, [], index=index)
+    return to_link(f"delete link {name}", RTM_DELLINK, 0, [], index=index)
 
 
 def get(rtnl: Netlink, name: str) -> Link | None:
     """Return the interface called `name`; None when there is none."""
     attrs = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
-    return _get(rtnl, _request(f"get link {name}", RTM_GETLINK, 0, attrs))
+    return _get(rtnl, to_link(f"get link {name}", RTM_GETLINK, 0, attrs))
+
+
+def get_by_altname(rtnl: Netlink, name: str) -> Link | None:
+    """Return the interface that is also called `name`; None when there is none."""
+    attrs = [("IFLA_ALT_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
+    return _get(rtnl, to_link(f"get link {name}", RTM_GETLINK, 0, attrs))
 
 
 def get_by_index(rtnl: Netlink, index: int) -> Link | None:
     """Return the interface of that index; None when there is none."""
     attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
-    return _get(rtnl, _request(f"get link {index}", RTM_GETLINK, 0, attrs, index=index))
+    return _get(rtnl, to_link(f"get link {index}", RTM_GETLINK, 0, attrs, index=index))
 
 
 def _get(rtnl: Netlink, request: Request) -> Link | None:
@@ -131,17 +166,23 @@ def parse(payload: bytes) -> Link:
     _, _, index, flags, _ = IFINFO.unpack_from(payload)
     fields = dict(attributes(payload[IFINFO.size :]))
     info = dict(attributes(fields.get(IFLA_LINKINFO, b"")))
-    peer = fields.get(IFLA_LINK)
     return Link(
         index=index,
         name=_text(fields[IFLA_IFNAME]),
         mac=fields.get(IFLA_ADDRESS, b"").hex(":"),
-        mtu=int.from_bytes(fields[IFLA_MTU], sys.byteorder),
+        mtu=_number(fields[IFLA_MTU]),
         up=bool(flags & UP),
+        running=fields.get(IFLA_OPERSTATE, b"") == bytes((OPER_UP,)),
+        promisc=bool(flags & PROMISC),
         kind=_text(info.get(IFLA_INFO_KIND, b"")),
         alias=_text(fields.get(IFLA_IFALIAS, b"")),
-        peer=int.from_bytes(peer, sys.byteorder) if peer else 0,
+        peer=_number(fields.get(IFLA_LINK, b"")),
+        master=_number(fields.get(IFLA_MASTER, b"")),
     )
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
 
 
 def _text(value: bytes) -> str:
@@ -207,17 +248,31 @@ def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:
             return True
 
 
-def aliases(rtnl: Netlink) -> Iterator[tuple[str, str]]:
-    """Yield (name, alias) of every interface that has an alias."""
-    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
-    request = _request("list links", RTM_GETLINK, 0, attrs)
-    for payload in list(rtnl.dump(request)):
-        link = parse(payload)
-        if link.alias:
-            yield link.name, link.alias
+def list_all(rtnl: Netlink, master: int = 0) -> Iterator[Link]:
+    """Yield every interface, or the ports of the bridge of that index."""
+    attrs: list[tuple[str, Any]] = [("IFLA_EXT_MASK", SKIP_STATS)]
+    if master:
+        attrs.append(("IFLA_MASTER", master))
+    yield from map(parse, list(rtnl.dump(to_link("list links", RTM_GETLINK, 0, attrs))))
 
 
-def _request(
+def wait_running(rtnl: Netlink, index: int, timeout_s: float) -> bool:
+    """Wait until an interface and its other side are up, and its bridge has heard of it.
+
+    False when it is gone, or `timeout_s` have passed.
+    """
+    found = get_by_index(rtnl, index)
+    if found is None or found.running:  # as a rule it is by now
+        return found is not None
+
+    def is_running() -> bool:
+        now = get_by_index(rtnl, index)
+        return now is not None and now.running
+
+    return wait_for(LINKS, is_running, timeout_s)
+
+
+def to_link(
     what: str,
     kind: int,
     request_flags: int,
@@ -227,6 +282,7 @@ def _request(
     flags: int = 0,
     change: int = 0,
 ) -> Request:
+    """Return one request on links: `kind` is RTM_*, flags and change are IFF_*."""
     message = ifinfmsg()
     message["index"], message["flags"], message["change"] = index, flags, change
     message["attrs"] = attrs

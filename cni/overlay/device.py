@@ -106,7 +106,7 @@ def _changes(device: Link, tunnel: Tunnel, wanted: Device) -> Iterator[Request]:
     if tunnel != wanted.tunnel:
         yield vxlan.move(device.index, device.name, wanted.tunnel)
     if device.mac != wanted.mac:
-        yield link.set_mac(device.index, device.name, wanted.mac)
+        yield link.set_address(replace(device, mac=wanted.mac))
     if device.mtu != wanted.mtu:
         yield link.set_mtu(device.index, device.name, wanted.mtu)
 
