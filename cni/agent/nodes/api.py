@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,10 +50,10 @@ class ApiError(Exception):
 
 
 class Api:
-    """One connection to the API."""
+    """One connection to the API; once `stop` is set, it begins nothing more."""
 
-    def __init__(self, access: Access, patience: Patience) -> None:
-        self.server, self._patience = access.server, patience
+    def __init__(self, access: Access, patience: Patience, stop: threading.Event) -> None:
+        self.server, self._patience, self._stop = access.server, patience, stop
         self._response: BaseHTTPResponse | None = None
         with _translated(f"reach the API at {access.server}"):
             self._pool, self._path = _pool(access, patience)
@@ -87,8 +88,8 @@ class Api:
                     raise _refusal(event.section("object"))
                 yield event
 
-    def stop(self) -> None:
-        """Let the thread that waits for an answer see the end of it; from any thread."""
+    def interrupt(self) -> None:
+        """Let the thread that waits for an answer see the end of it; for another thread."""
         response = self._response
         if response is not None:
             with suppress(OSError, ValueError, RuntimeError):  # it has just ended by itself
@@ -110,6 +111,8 @@ class Api:
             retries=False,
         )
         self._response = response
+        if self._stop.is_set():
+            raise ApiError("it is time to stop")
         if response.status != http.HTTPStatus.OK:
             raise _refusal(_status(response))
         return response
@@ -211,6 +214,9 @@ def _translated(what: str) -> Iterator[None]:
 
 def _cause(error: BaseException) -> str:
     """Return what the system or TLS said, below what two libraries say of it."""
+    cut = isinstance(error, urllib3.exceptions.ProtocolError)
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "the answer ends in the middle" if cut else str(error)
