@@ -155,10 +155,10 @@ def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
         raise ApiError("the answer ends in the middle of an event")
 
 
-def _pool(access: Access, patience: Patience) -> tuple[urllib3.HTTPConnectionPool, str]:
+def _pool(access: Access, patience: Patience) -> tuple[urllib3.HTTPSConnectionPool, str]:
     """Return the connections to the API, of which there is one, and the path of its nodes."""
     url = urllib3.util.parse_url(access.server)
-    if not url.host or url.scheme not in (None, "https", "http"):
+    if not url.host or url.scheme not in (None, "https"):  # no token goes over the wire in clear
         raise ApiError("its URL is not like https://192.0.2.1:6443")
     headers = {"User-Agent": f"pycnid/{__version__}", "Accept": "application/json"}
     if access.token:
@@ -171,10 +171,6 @@ def _pool(access: Access, patience: Patience) -> tuple[urllib3.HTTPConnectionPoo
         (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     ]
     path = f"{(url.path or '').rstrip('/')}/api/v1/nodes"
-    if url.scheme == "http":
-        return urllib3.HTTPConnectionPool(
-            url.host, url.port or 80, headers=headers, socket_options=options
-        ), path
     return urllib3.HTTPSConnectionPool(
         url.host,
         url.port or 443,

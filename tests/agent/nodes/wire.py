@@ -9,7 +9,7 @@ class Relay:
     """Carries connections from a port of its own to `port`, both on loopback."""
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self._target, self._address = port, "127.0.0.1"
         self._flows = threading.Event()
         self._flows.set()
         self._open: list[socket.socket] = []
@@ -21,9 +21,15 @@ class Relay:
         """Take connections again, and carry what is held."""
         self._flows.set()
         if self._listener is None:
-            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listener = socket.create_server((self._address, self.port))
             self.port = self._listener.getsockname()[1]
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def listen(self, address: str) -> None:
+        """Be at another address of loopback."""
+        self.cut()
+        self._address = address
+        self.mend()
 
     def cut(self) -> None:
         """End all connections, and take no more."""
