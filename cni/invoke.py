@@ -92,6 +92,12 @@ def delegate(request: Request, name: str) -> Delegate:
     return Delegate(name, find(name, request.path), request)
 
 
+def ipam(request: Request) -> Delegate | None:
+    """Return the delegate that gives addresses; None when the network names none."""
+    name = request.config.section("ipam").string("type")
+    return delegate(request, name) if name else None
+
+
 def find(name: str, path: str) -> str:
     """Return the program `name` in `path`, directories with `:` between."""
     if not name:
