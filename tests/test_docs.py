@@ -276,10 +276,10 @@ def keys(value: Json, prefix: str = "") -> Iterator[str]:
         yield from keys(one, f"{prefix}{key}.") if isinstance(one, dict) else [f"{prefix}{key}"]
 
 
-def keys_told(title: str) -> set[str]:
-    """Return the keys that a part of the page tells of, in tables with a head `key`."""
-    table = section(CONFLIST_PAGE, title).rpartition("| key | |")[2]
-    return {SPAN.findall(cells[0])[0] for cells in rows(f"| key | |{table}")}
+def keys_told(part: str) -> set[str]:
+    """Return the keys that a part of the page tells of: its tables of two columns."""
+    cells = [row[0] for row in rows(section(CONFLIST_PAGE, part)) if len(row) == 2]
+    return {key for cell in cells for key in SPAN.findall(cell)}
 
 
 def test_every_conflist_has_its_part_with_a_picture_and_the_reason_to_choose_it() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,7 @@ NOT_COMPARED = re.compile(
 def look(pods: Iterable[str]) -> State:
     """Return the state of this host and of its `pods`, once it has come to rest."""
     names = ("", *pods)
-    seen = {netns: _see(netns) for netns in names}
-    lab.wait_until(lambda: all(_at_rest(_see(netns)) for netns in names))
+    lab.wait_until(lambda: all(map(_at_rest, names)))
     seen = {netns: _see(netns) for netns in names}
     replace = _replacement(seen)
     return {
@@ -45,15 +45,23 @@ def look(pods: Iterable[str]) -> State:
     }
 
 
+def _at_rest(netns: str) -> bool:
+    """Tell whether addresses are past the search for duplicates, and neighbours have answered."""
+    with _inside(netns):
+        links, neighbours = _ip("", "addr", "neigh")
+    tentative = [one for link in links for one in link["addr_info"] if "tentative" in one]
+    return not tentative and not any("INCOMPLETE" in one["state"] for one in neighbours)
+
+
 def _see(netns: str) -> Seen:
-    with entered(lab.netns_path(netns) if netns else ""):
-        links, rules, routes, neighbours = _ip("addr", "rule", "route show table all", "neigh")
-        (rules6,) = _ip("rule", family="-6")
-        fdb = json.loads(lab.run("bridge -json fdb show") or "[]")
-        firewall = json.loads(lab.run("nft --json list chains") or "{}").get("nftables", [])
+    with _inside(netns):
+        links, rules, routes, neighbours = _ip("", "addr", "rule", "route show table all", "neigh")
+        (rules6,) = _ip("-6", "rule")
+        fdb = json.loads(lab.run("bridge -json fdb show"))
+        firewall = json.loads(lab.run("nft --json list chains"))["nftables"]
         return {
             "links": links,
-            "rules": [rule | {"family": 4} for rule in rules] + rules6,
+            "rules": {4: rules, 6: rules6},
             "routes": routes,
             "neighbours": neighbours,
             "fdb": fdb,
@@ -62,28 +70,21 @@ def _see(netns: str) -> Seen:
         }
 
 
-def _ip(*commands: str, family: str = "-4") -> list[Any]:
+def _inside(netns: str) -> AbstractContextManager[None]:
+    return entered(lab.netns_path(netns) if netns else "")
+
+
+def _ip(family: str, *commands: str) -> list[Any]:
     """Run `ip` once for all `commands`; return what each says."""
-    batch = "\n".join(commands) + "\n"
-    family = family if family == "-6" else ""
-    text = lab.run(f"ip {family} -json -details -batch -", stdin=batch)
+    text = lab.run(f"ip {family} -json -details -batch -", stdin="\n".join(commands) + "\n")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def _sysctls() -> Iterator[tuple[str, str]]:
     for folder, _, names in os.walk(SYSCTLS):
-        for name in names:
-            path = Path(folder, name)
-            try:
+        for path in (Path(folder, name) for name in names):
+            with suppress(OSError):  # some can only be written, some are not set
                 yield str(path.relative_to(SYSCTLS)), path.read_text().strip()
-            except OSError:
-                continue  # it can only be written
-
-
-def _at_rest(seen: Seen) -> bool:
-    """Tell whether addresses are past the search for duplicates, and neighbours have answered."""
-    tentative = [one for link in seen["links"] for one in link["addr_info"] if "tentative" in one]
-    return not tentative and not any("INCOMPLETE" in one["state"] for one in seen["neighbours"])
 
 
 # names
@@ -119,16 +120,16 @@ def _attributes(seen: Seen, replace: Replace) -> Iterator[tuple[str, str]]:
     for link in seen["links"]:
         name = f"link {replace(link['ifname'])}"
         addresses = link.pop("addr_info")
-        yield from ((f"{name}.{key}", str(link.pop(key))) for key in ("ifname", "address"))
+        yield from ((f"{name}.{key}", link.pop(key)) for key in ("ifname", "address"))
         yield from _flat(name, link, replace)
         for one in addresses:
-            label = replace(f"address {one['local']} of {link.get('ifname', '')}")
-            yield from _flat(f"{name[5:]} {label}", one, replace)
+            yield from _flat(f"{name}: address {replace(one['local'])}", one, replace)
     for route in seen["routes"]:
-        key = " ".join(str(route.get(one, "")) for one in ("type", "dst", "dev", "table"))
+        key = " ".join(str(route.get(one, "")) for one in ("type", "dst", "dev", "table", "metric"))
         yield from _flat(f"route {replace(key)}", route, replace)
-    for rule in seen["rules"]:
-        yield from _flat(f"rule {rule['priority']} of IPv{rule.pop('family', 6)}", rule, replace)
+    for version, rules in seen["rules"].items():
+        for rule in rules:
+            yield from _flat(f"rule {rule['priority']} of IPv{version}", rule, replace)
     for one in seen["neighbours"]:
         state = "answered" if AGES & set(one["state"]) else one["state"]
         yield from _flat(

@@ -1,6 +1,6 @@
-"""Every conflist of the project, and those that others ship for containerd and CRI-O.
+"""Every conflist of the project, and those that others ship, as a kubelet runs them.
 
-CRI-O is not run here: its conflists are, by the calls of a kubelet to containerd.
+The runtime is containerd; CRI-O, nerdctl and Nomad, whose conflists these are too, are not run.
 """
 
 import pytest
