@@ -11,6 +11,8 @@ from cni.kernel.netlink import Netlink, Request
 from cni.request import Request as Invocation
 from cni.result import DNS, IP, Interface, Result, Route
 
+DAD_S = 10.0  # the search for duplicates of an IPv6 address takes 1-2 s (RFC 4862)
+
 
 def require_addresses(result: Result, ipam: str) -> None:
     """Raise CniError code 7 unless IPAM gave an address."""
@@ -75,6 +77,17 @@ def _kernel_route(
         advmss=one.advmss,
         onlink=gateway is not None and not any(gateway in network for network in reached),
     )
+
+
+def announce(container: Netlink, netns: str, end: Link, *, dad: bool) -> None:
+    """Tell the others on the link who has the addresses; with `dad` once they are known as ours.
+
+    Raises CniError code 101 when another has one of them.
+    """
+    if dad and (taken := address.wait_settled(container, netns, end.index, DAD_S)):
+        msg = f"cannot use address {taken[0]}: another host on the link of {end.name} has it"
+        raise CniError(Code.ALREADY_ATTACHED, msg, "IPAM gives what others use: change its range")
+    container.do(link.set_address(end))
 
 
 def with_interfaces(

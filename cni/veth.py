@@ -4,6 +4,7 @@ The host's end is named after the attachment and carries its owner as alias (`ip
 it), so that DEL and GC find it without the container's namespace.
 """
 
+import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from cni.errors import CniError, Code
 from cni.kernel import link, netns, route, sysctl
 from cni.kernel.link import End, Link
 from cni.kernel.netlink import ROUTE, Netlink, Request
+from cni.request import Request as Invocation
 
 MTU_MIN, MTU_MAX = 68, 65535  # of a veth
 
@@ -32,6 +34,24 @@ def mtu(config: Section) -> int:
     if value and not MTU_MIN <= value <= MTU_MAX:
         raise config.refuse("mtu", f"{MTU_MIN} to {MTU_MAX} bytes, or 0 for the kernel's default")
     return value
+
+
+def mac(request: Invocation) -> str:
+    """Return the MAC that the runtime wants for the container's end; empty when it wants none.
+
+    runtimeConfig goes before args, and that before CNI_ARGS (CNI CONVENTIONS).
+    """
+    values = (
+        (request.runtime_config, "mac"),
+        (request.config.section("args").section("cni"), "mac"),
+        (Section({"MAC": request.arguments("MAC").get("MAC")}, "CNI_ARGS"), "MAC"),
+    )
+    section, key = next((one for one in values if one[0].string(one[1])), values[0])
+    text = section.string(key)
+    octets = re.sub("[:.-]", "", text)
+    if text and not re.fullmatch("[0-9a-fA-F][02468aceACE][0-9a-fA-F]{10}", octets):
+        raise section.refuse(key, "the MAC of one interface: six octets, the first of them even")
+    return bytes.fromhex(octets).hex(":")
 
 
 @contextmanager

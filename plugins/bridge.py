@@ -1,23 +1,23 @@
 """bridge: a veth pair whose host end is a port of a bridge, which is the pods' gateway if wanted.
 
 On the host
-    cni0: bridge, with each gateway's address and its subnet (isGateway)
+    cni0: the bridge, with each gateway's address and its subnet (isGateway)
     veth… master cni0
 and in the container, for `10.1.2.5/24`
     10.1.2.0/24 dev eth0 (the kernel's), and IPAM's routes
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
-from cni import bridge, invoke, masquerade, pod, veth
+from cni import bridge, invoke, macspoof, masquerade, pod, veth, vlan
 from cni.bridge import Bridge, Undo
-from cni.config import IPInterface, Section
+from cni.config import Section
 from cni.errors import CniError, Code, invalid_config
 from cni.invoke import Delegate
 from cni.kernel import link, netns
-from cni.kernel.bridge import Port, set_port
+from cni.kernel.bridge import Port, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.netlink import Request as Change
@@ -30,6 +30,7 @@ from cni.veth import Pair
 
 DEFAULT_BRIDGE = "cni0"
 DEFAULT_ROUTE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+CONTAINER = 2  # the number of the container's end in a result: bridge, host's end, container's
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ class Config:
     masquerade: bool
     port: Port
     mac: str
+    check_mac: bool
     dad: bool
     container_up: bool
 
 
 def _config(request: Request) -> Config:
-    """Return the configuration.  Raises CniError code 2 or 7."""
+    """Return the configuration.  Raises CniError code 2, 4 or 7."""
     config = request.config
     is_default_gateway = config.boolean("isDefaultGateway")
     hairpin, promisc = config.boolean("hairpinMode"), config.boolean("promiscMode")
@@ -65,12 +67,13 @@ def _config(request: Request) -> Config:
         bridge=_bridge_name(config),
         mtu=veth.mtu(config),
         promisc=promisc,
-        is_gateway=is_default_gateway or config.boolean("isGateway"),
+        is_gateway=config.boolean("isGateway") or is_default_gateway,
         is_default_gateway=is_default_gateway,
         force_address=config.boolean("forceAddress"),
         masquerade=masquerade.is_wanted(config),
-        port=Port(hairpin, config.boolean("portIsolation")),
-        mac="",
+        port=Port(hairpin, config.boolean("portIsolation"), vlan.read(config)),
+        mac=veth.mac(request),
+        check_mac=config.boolean("macspoofchk"),
         dad=config.boolean("enabledad"),
         container_up=not disabled,
     )
@@ -81,7 +84,7 @@ def _bridge_name(config: Section) -> str:
     try:
         check_ifname(name)
     except CniError as error:
-        raise config.refuse("bridge", f"a name of an interface: {error.msg}") from error
+        raise config.refuse("bridge", f"the name of an interface: {error.msg}") from error
     return name
 
 
@@ -91,28 +94,39 @@ def add(request: Request) -> Result:
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
-        veth.take_over(host, attachment, result.addresses)
-        wanted = _bridge(config, result)
+        bridge.take_over(host, attachment, result.addresses)
+        wanted = _bridge(config, attachment.network, result)
         with netns.shared():
-            device, made = bridge.ensure(host, wanted, undo)
-            old = _clashing(host, device, wanted, config)
-            port = set_port(attachment.host_ifname, config.port)
-            veth.add(host, attachment, request.netns, config.mtu, port, master=device.index)
+            device = bridge.ensure(host, wanted, undo)
+            gateway = vlan.ensure_gateway(host, device, wanted, undo)
+            late = bridge.gateway_changes(host, gateway, wanted, force=config.force_address)
+            veth.add(
+                host,
+                attachment,
+                request.netns,
+                config.mtu,
+                *_as_port(request, config, result),
+                mac=config.mac,
+                master=device.index,
+            )
             undo(lambda: veth.delete(attachment, request.netns))
         pair = veth.get(host, attachment, config.mac)
-        if made:
-            bridge.take_in_survivors(host, device, attachment.network, config.port)
-        _set_up(request, config, pair, result, host, container)
+        if config.check_mac:
+            macspoof.add(attachment, pair.container.mac)
+            undo(lambda: macspoof.delete(attachment))
+        _set_up(request, config, pair, result, (host, container))
         if config.masquerade:
             masquerade.add(attachment, result.addresses)
             undo(lambda: masquerade.delete(attachment))
         if config.container_up:
             bridge.wait_for_port(host, pair.host)
-            container.do(link.set_address(pair.container))
-        result = pod.with_interfaces(result, _interfaces(request, host, device, pair), 2, dns)
-        # last, since pods share them: what fails before does not touch them
+        if result.ips:
+            pod.announce(container, request.netns, pair.container, dad=config.dad)
+        interfaces = _interfaces(request, host, (device, gateway), pair)
+        result = pod.with_interfaces(result, interfaces, CONTAINER, dns)
+        # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
-        bridge.set_gateways(host, device, wanted, old)
+        bridge.change_gateways(host, late)
         return result
 
 
@@ -121,13 +135,12 @@ def _lease(request: Request, config: Config, undo: Undo) -> Result:
 
     Without IPAM there are no addresses; a result of the first versions is nothing but those.
     """
-    ipam = invoke.ipam(request)
+    ipam, version = invoke.ipam(request), request.cni_version
     if ipam is not None:
         result = ipam.add()
         undo(ipam.delete)
         pod.require_addresses(result, ipam.name)
         return _with_gateways(config, result)
-    version = request.cni_version
     if version in LEGACY:
         msg = f"cannot convert the result to CNI version {version}: no valid IP addresses"
         details = "use cniVersion 0.3.0 or newer, or an IPAM program"
@@ -136,82 +149,67 @@ def _lease(request: Request, config: Config, undo: Undo) -> Result:
 
 
 def _with_gateways(config: Config, result: Result) -> Result:
-    """Return IPAM's result with the gateways and default routes that the configuration adds."""
+    if not config.is_gateway:
+        return result
     ips = tuple(
         replace(ip, gateway=ip.gateway or ip.address.network.network_address + 1)
-        if config.is_gateway
-        else ip
         for ip in result.ips
     )
     routes = list(result.routes)
-    if config.is_default_gateway:
-        for ip in ips:
-            default = DEFAULT_ROUTE[ip.address.version]
-            if all(one.dst != default for one in routes):
-                routes.append(Route(default, ip.gateway))
+    for ip in ips if config.is_default_gateway else ():
+        default = DEFAULT_ROUTE[ip.address.version]
+        if all(one.dst != default for one in routes):
+            routes.append(Route(default, ip.gateway))
     return replace(result, ips=ips, routes=tuple(routes))
 
 
-def _bridge(config: Config, result: Result) -> Bridge:
-    gateways = [
-        ip_interface(f"{ip.gateway}/{ip.address.network.prefixlen}")
+def _bridge(config: Config, network: str, result: Result) -> Bridge:
+    gateways = {
+        ip_interface(f"{ip.gateway}/{ip.address.network.prefixlen}"): None
         for ip in result.ips
-        if config.is_gateway
-    ]
-    return Bridge(
-        config.bridge,
-        config.mtu,
-        config.promisc,
-        filters_vlans=False,
-        gateways=tuple(dict.fromkeys(gateways)),
-    )
+        if config.is_gateway and ip.gateway
+    }
+    return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, tuple(gateways))
 
 
-def _clashing(host: Netlink, device: Link, wanted: Bridge, config: Config) -> list[IPInterface]:
-    """Return the addresses that forceAddress takes off the bridge; without it, refuse them."""
-    old = bridge.clashing(host, device, wanted)
-    if old and not config.force_address:
-        msg = f'"{wanted.name}" already has an IP address different from {wanted.gateways[0]}'
-        has = ", ".join(map(str, old))
-        details = f"it has {has}: use another bridge or subnet, or set forceAddress"
-        raise CniError(Code.ALREADY_ATTACHED, msg, details)
-    return old
+def _as_port(request: Request, config: Config, result: Result) -> Iterator[Change]:
+    """Yield what the host's end must have from the beginning."""
+    name = request.attachment.host_ifname
+    yield set_port(name, config.port)
+    if result.ips:
+        yield link.add_altnames(name, bridge.altnames(request.attachment, result.addresses))
 
 
 def _set_up(
-    request: Request,
-    config: Config,
-    pair: Pair,
-    result: Result,
-    host: Netlink,
-    container: Netlink,
+    request: Request, config: Config, pair: Pair, result: Result, sockets: tuple[Netlink, Netlink]
 ) -> None:
-    """Bring both ends up, with all that the container needs."""
-    veth.prepare_host(pair.host.name)
-    host.do(link.set_up(pair.host.index, pair.host.name))
-    if config.container_up:
-        versions = pod.versions(result)
-        veth.prepare_container(pair.container.name, request.netns, versions, dad=config.dad)
-        container.do(*_in_container(config, pair, result))
-
-
-def _in_container(config: Config, pair: Pair, result: Result) -> list[Change]:
-    end = pair.container
-    return [
-        *pod.addresses(end, result, prefix_route=True, dad=config.dad),
-        link.set_up(end.index, end.name),
-        *pod.routes(end, result, [address.network for address in result.addresses]),
-    ]
-
-
-def _interfaces(request: Request, host: Netlink, device: Link, pair: Pair) -> list[Interface]:
-    now = link.get_by_index(host, device.index) or device
+    """Bring both ends up, with all that they need."""
+    host, container = sockets
     near, far = pair.host, pair.container
-    return [
-        Interface(now.name, now.mac, mtu=now.mtu),
-        Interface(near.name, near.mac, mtu=near.mtu),
-        Interface(far.name, far.mac, request.netns, far.mtu),
-    ]
+    veth.prepare_host(near.name)
+    up = link.set_up(near.index, near.name)
+    vlan.do(host, near.name, *set_vlans(near.index, near.name, config.port.vlans), up)
+    if config.container_up:
+        veth.prepare_container(far.name, request.netns, pod.versions(result), dad=config.dad)
+        container.do(
+            *pod.addresses(far, result, prefix_route=True, dad=config.dad),
+            link.set_up(far.index, far.name),
+            *pod.routes(far, result, [one.network for one in result.addresses]),
+        )
+
+
+def _interfaces(
+    request: Request, host: Netlink, devices: tuple[Link, Link], pair: Pair
+) -> Iterator[Interface]:
+    """Yield the bridge, the host's end, the container's, and what has the gateways in a VLAN."""
+    device, gateway = devices
+    now = link.get_by_index(host, device.index) or device  # its MAC may have changed with its ports
+    near, far = pair.host, pair.container
+    yield Interface(now.name, now.mac, mtu=now.mtu)
+    yield Interface(near.name, near.mac, mtu=near.mtu)
+    yield Interface(far.name, far.mac, request.netns, far.mtu)
+    if gateway.index != device.index:
+        yield Interface(gateway.name, gateway.mac, mtu=gateway.mtu)
 
 
 def delete(request: Request) -> None:
@@ -220,6 +218,7 @@ def delete(request: Request) -> None:
         (
             lambda: veth.delete(request.attachment, request.netns),
             lambda: masquerade.delete(request.attachment),
+            lambda: macspoof.delete(request.attachment),
             lambda: _with_ipam(request, Delegate.delete),
         )
     )
@@ -242,27 +241,26 @@ def check(request: Request) -> None:
         end = pod.check_link(container, wanted, "veth", up=config.container_up)
         pod.check_addresses(container, end, ips)
         pod.check_routes(container, result)
-        _check_host(host, config, result, end)
+        _check_host(host, _bridge(config, request.attachment.network, result), end)
     if config.masquerade:
         masquerade.check(request.attachment, [ip.address for ip in ips])
+    if config.check_mac:
+        macspoof.check(request.attachment, end.mac)
 
 
-def _check_host(host: Netlink, config: Config, result: Result, end: Link) -> None:
+def _check_host(host: Netlink, wanted: Bridge, end: Link) -> None:
     """Raise CniError unless the bridge is as the network wants it, and `end` leads to a port."""
-    said = next((one for one in result.interfaces if one.name == config.bridge), None)
-    device = pod.check_link(host, said or Interface(config.bridge), "bridge")
+    bridge.check(host, wanted)
     near = link.get_by_index(host, end.peer)
     if near is None or near.kind != "veth":
         raise pod.check_failed(f"the host's end of {end.name} is missing")
     pod.check_link(host, Interface(near.name), "veth")
-    bridge.check_port(host, near, device, config.port)
-    bridge.check_gateways(host, device, _bridge(config, result))
-    if config.promisc and not device.promisc:
-        raise pod.check_failed(f"bridge {device.name} is not promiscuous")
+    bridge.check_port(host, near, wanted)
+    vlan.check_port(host, near, wanted.port.vlans)
 
 
 def status(request: Request) -> None:
-    """Raise CniError code 50 or 51 unless ADD can be served: the name is free for a bridge."""
+    """Raise CniError code 50 or 51 unless ADD can be served: the bridge's name is free, IPAM."""
     config = _config(request)
     with Netlink(ROUTE) as host:
         try:
@@ -281,6 +279,7 @@ def gc(request: Request) -> None:
         (
             lambda: veth.collect(network, valid),
             lambda: masquerade.collect(network, valid),
+            lambda: macspoof.collect(network, valid),
             lambda: _with_ipam(request, Delegate.gc),
         )
     )

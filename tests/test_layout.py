@@ -24,7 +24,7 @@ FLOORS = (
     {"cni.cnictl", "cni.agent"},
     {"cni.runtime", "cni.leases", "cni.install"},
     {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"}
-    | {"cni.masquerade", "cni.bridge"},
+    | {"cni.masquerade", "cni.bridge", "cni.vlan", "cni.macspoof"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
     | {"cni.names", "cni.programs", "cni.handover"},
     {"cni"},

@@ -7,10 +7,11 @@ from typing import Any
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from cni.config import IPInterface
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, decode
+from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, decode, wait_for
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-NODAD, NOPREFIXROUTE = 0x02, 0x200  # IFA_F_*
+NODAD, DADFAILED, TENTATIVE, NOPREFIXROUTE = 0x02, 0x08, 0x40, 0x200  # IFA_F_*
+IPV6_ADDRESSES = 9  # RTNLGRP_IPV6_IFADDR
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 LONGEST_WITH_BROADCAST = 30  # prefix length
 
@@ -49,12 +50,32 @@ def _request(
 
 def get(rtnl: Netlink, index: int) -> list[IPInterface]:
     """Return the addresses of the interface `index`, link-local ones too."""
+    return list(_flags(rtnl, index))
+
+
+def _flags(rtnl: Netlink, index: int) -> dict[IPInterface, int]:
+    """Return the addresses of the interface `index` with their IFA_F_*."""
     message = ifaddrmsg()
     message["index"] = index
-    found = []
+    found = {}
     for payload in rtnl.dump(Request(f"list addresses of {index}", RTM_GETADDR, 0, message)):
         one = decode(ifaddrmsg, payload)
         if one["index"] == index:
             local = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-            found.append(ip_interface(f"{local}/{one['prefixlen']}"))
+            found[ip_interface(f"{local}/{one['prefixlen']}")] = one.get_attr("IFA_FLAGS") or 0
     return found
+
+
+def wait_settled(rtnl: Netlink, netns: str, index: int, timeout_s: float) -> list[IPInterface]:
+    """Wait until the search for duplicates is over; return the addresses that are not usable."""
+
+    def is_over() -> bool:
+        return not _with(rtnl, index, TENTATIVE, DADFAILED)
+
+    wait_for(IPV6_ADDRESSES, is_over, timeout_s, netns)
+    return _with(rtnl, index, TENTATIVE)
+
+
+def _with(rtnl: Netlink, index: int, flags: int, without: int = 0) -> list[IPInterface]:
+    found = _flags(rtnl, index).items()
+    return [one for one, has in found if has & flags and not has & without]

@@ -1,6 +1,8 @@
 """Bridges, and interfaces as their ports (man 8 ip-link, man 8 bridge)."""
 
 import socket
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +18,28 @@ from cni.kernel.link import (
 )
 from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attributes
 
-IFLA_INFO_SLAVE_DATA = 5
+IFLA_AF_SPEC, IFLA_INFO_SLAVE_DATA = 26, 5
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33  # hairpin is a mode
-MASTER, PVID, UNTAGGED = 1, 2, 4  # BRIDGE_VLAN_INFO_*
-RANGE_BEGIN, RANGE_END = 8, 16
-VLAN_MAX = 4094
+IFLA_BRIDGE_VLAN_INFO = 2
+PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 2, 4, 8, 16  # BRIDGE_VLAN_INFO_*
+WITH_VLANS = 1 << 1  # RTEXT_FILTER_BRVLAN
+VLAN_INFO = struct.Struct("=HH")  # flags, ID
+NATIVE, VLAN_MAX = 1, 4094  # VLAN IDs
+
+
+@dataclass(frozen=True)
+class Vlans:
+    """What a port carries: `access` untagged, `trunk` (first to last, each) tagged; 0: none.
+
+    keep_default: what the bridge gives each port by itself stays.
+    """
+
+    access: int = 0
+    trunk: tuple[tuple[int, int], ...] = ()
+    keep_default: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.access or self.trunk)
 
 
 @dataclass(frozen=True)
@@ -31,22 +50,20 @@ class Port:
     isolated: it does not talk to other isolated ports.
     """
 
-    hairpin: bool
-    isolated: bool
+    hairpin: bool = False
+    isolated: bool = False
+    vlans: Vlans = Vlans()
 
 
-def add_bridge(name: str, mac: str, mtu: int, *, vlan_filtering: bool) -> Request:
+def add_bridge(name: str, mac: str, mtu: int) -> Request:
     """Add a bridge, down, whose MAC does not change with its ports; `mtu` 0: the kernel's.
 
-    EEXIST if the name is taken; EOPNOTSUPP if the kernel cannot filter VLANs on bridges.
+    EEXIST if the name is taken.
     """
-    info: dict[str, Any] = {"attrs": [("IFLA_INFO_KIND", "bridge")]}
-    if vlan_filtering:
-        info["attrs"].append(("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_VLAN_FILTERING", 1)]}))
     attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]
     if mtu:
         attrs.append(("IFLA_MTU", mtu))
-    attrs.append(("IFLA_LINKINFO", info))
+    attrs.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}))
     return to_link(f"add bridge {name}", RTM_NEWLINK, CREATE | EXCL, attrs)
 
 
@@ -65,41 +82,62 @@ def set_master(index: int, name: str, bridge: int) -> Request:
 
 
 def set_port(name: str, port: Port) -> Request:
-    """Set how a port behaves."""
+    """Set how a port behaves, but for its VLANs."""
     flags = [("IFLA_BRPORT_MODE", int(port.hairpin)), ("IFLA_BRPORT_ISOLATED", int(port.isolated))]
     info = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": flags})]
     attrs = [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})]
     return to_link(f"set bridge port {name}", RTM_NEWLINK, 0, attrs)
 
 
-def get_port(rtnl: Netlink, index: int) -> Port:
-    """Return how the port of that index behaves."""
-    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
-    payload = rtnl.ask(to_link(f"get bridge port {index}", RTM_GETLINK, 0, attrs, index=index))
-    fields = dict(attributes(payload[IFINFO.size :]))
-    info = dict(attributes(fields.get(IFLA_LINKINFO, b"")))
-    data = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
-    return Port(*(data.get(one) == b"\1" for one in (IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED)))
+def set_vlans(index: int, name: str, vlans: Vlans) -> list[Request]:
+    """Return what gives a port its VLANs; nothing when it has none of its own.
+
+    What is untagged comes last: it may be one of the trunk.
+    """
+    if not vlans:
+        return []
+    untagged = vlans.access or NATIVE
+    return [
+        *([] if vlans.keep_default else [_vlans(RTM_DELLINK, index, name, 1, VLAN_MAX)]),
+        *(_vlans(RTM_SETLINK, index, name, *ends) for ends in vlans.trunk),
+        _vlans(RTM_SETLINK, index, name, untagged, untagged, PVID | UNTAGGED),
+    ]
 
 
-def add_vlans(index: int, name: str, first: int, last: int, flags: int = 0) -> Request:
-    """Let a port carry the VLANs `first` to `last`; flags are PVID and UNTAGGED."""
-    return _vlans("add", RTM_SETLINK, index, name, first, last, flags)
-
-
-def delete_vlans(index: int, name: str) -> Request:
-    """Take all VLANs off a port."""
-    return _vlans("delete", RTM_DELLINK, index, name, 1, VLAN_MAX, 0)
-
-
-def _vlans(
-    verb: str, kind: int, index: int, name: str, first: int, last: int, flags: int
-) -> Request:
-    ends = [(first, RANGE_BEGIN), (last, RANGE_END)] if first != last else [(first, 0)]
+def _vlans(kind: int, index: int, name: str, first: int, last: int, flags: int = 0) -> Request:
+    verb = "delete" if kind == RTM_DELLINK else "add"
+    ends = [(first, RANGE_BEGIN), (last, RANGE_END)] if first < last else [(first, 0)]
     infos = [("IFLA_BRIDGE_VLAN_INFO", {"vid": vid, "flags": flags | end}) for vid, end in ends]
-    vlans = f"VLAN {first}" if first == last else f"VLANs {first} to {last}"
-    what = f"{verb} {vlans} of bridge port {name}"
-    attrs = [("IFLA_AF_SPEC", {"attrs": infos})]
-    request = to_link(what, kind, 0, attrs, index=index)
+    what = f"{verb} VLANs {first}-{last} of bridge port {name}"
+    request = to_link(what, kind, 0, [("IFLA_AF_SPEC", {"attrs": infos})], index=index)
     request.message["family"] = socket.AF_BRIDGE
     return request
+
+
+def get_port(rtnl: Netlink, index: int) -> Port:
+    """Return how the port of that index behaves, but for its VLANs."""
+    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
+    request = to_link(f"get bridge port {index}", RTM_GETLINK, 0, attrs, index=index)
+    fields = _fields(rtnl.ask(request))
+    info = dict(attributes(fields.get(IFLA_LINKINFO, b"")))
+    data = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
+    hairpin, isolated = (data.get(one) == b"\1" for one in (IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED))
+    return Port(hairpin, isolated)
+
+
+def get_vlans(rtnl: Netlink, index: int) -> dict[int, int]:
+    """Return the VLANs of the port of that index: their IDs, with PVID and UNTAGGED."""
+    request = to_link("list VLANs", RTM_GETLINK, 0, [("IFLA_EXT_MASK", WITH_VLANS)])
+    request.message["family"] = socket.AF_BRIDGE
+    payloads = [one for one in rtnl.dump(request) if IFINFO.unpack_from(one)[2] == index]
+    return {vid: flags for payload in payloads for flags, vid in _vlans_in(payload)}
+
+
+def _vlans_in(payload: bytes) -> Iterator[tuple[int, int]]:
+    for kind, value in attributes(_fields(payload).get(IFLA_AF_SPEC, b"")):
+        if kind == IFLA_BRIDGE_VLAN_INFO:
+            yield VLAN_INFO.unpack_from(value)
+
+
+def _fields(payload: bytes) -> dict[int, bytes]:
+    return dict(attributes(payload[IFINFO.size :]))

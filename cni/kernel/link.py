@@ -5,8 +5,7 @@ import os
 import select
 import struct
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,9 +13,10 @@ from typing import Any, NoReturn
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from cni.errors import KernelError
-from cni.kernel.netlink import CREATE, EXCL, ROUTE, Netlink, Request, attributes
+from cni.kernel.netlink import CREATE, EXCL, ROUTE, Netlink, Request, attributes, wait_for
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWLINKPROP = 108
 UP, PROMISC = 0x1, 0x100  # IFF_*
 OPER_UP = 6  # IF_OPER_UP: up, with carrier
 SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
@@ -115,9 +115,22 @@ def set_address(link: Link) -> Request:
     return to_link(what, RTM_NEWLINK, 0, attrs, index=link.index)
 
 
+def add_altnames(name: str, altnames: Sequence[str]) -> Request:
+    """Give an interface more names; each up to 127 bytes.  EEXIST when one is taken."""
+    names = {"attrs": [("IFLA_ALT_IFNAME", one) for one in altnames]}
+    attrs = [("IFLA_IFNAME", name), ("IFLA_PROP_LIST", names)]
+    return to_link(f"add names {' '.join(altnames)} to {name}", RTM_NEWLINKPROP, 0, attrs)
+
+
 def get(rtnl: Netlink, name: str) -> Link | None:
     """Return the interface called `name`; None when there is none."""
     attrs = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
+    return _get(rtnl, to_link(f"get link {name}", RTM_GETLINK, 0, attrs))
+
+
+def get_by_altname(rtnl: Netlink, name: str) -> Link | None:
+    """Return the interface that is also called `name`; None when there is none."""
+    attrs = [("IFLA_ALT_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
     return _get(rtnl, to_link(f"get link {name}", RTM_GETLINK, 0, attrs))
 
 
@@ -232,23 +245,19 @@ def list_all(rtnl: Netlink, master: int = 0) -> Iterator[Link]:
 
 
 def wait_running(rtnl: Netlink, index: int, timeout_s: float) -> bool:
-    """Wait until an interface and its other side are up, as the kernel tells bridges of it.
+    """Wait until an interface and its other side are up, and its bridge has heard of it.
 
     False when it is gone, or `timeout_s` have passed.
     """
-    with Netlink(ROUTE) as news:
-        news.join(LINKS)
-        deadline = time.monotonic() + timeout_s
-        waiting = select.poll()
-        waiting.register(news.fileno(), select.POLLIN)
-        while True:
-            found = get_by_index(rtnl, index)
-            if found is None or found.running:
-                return found is not None
-            left = deadline - time.monotonic()
-            if left <= 0 or not waiting.poll(left * 1000):
-                return False
-            list(news.news())
+    found = get_by_index(rtnl, index)
+    if found is None or found.running:  # as a rule it is by now
+        return found is not None
+
+    def is_running() -> bool:
+        now = get_by_index(rtnl, index)
+        return now is not None and now.running
+
+    return wait_for(LINKS, is_running, timeout_s)
 
 
 def to_link(

@@ -6,9 +6,11 @@ loop and costs more than all that an ADD does with it.
 
 import errno
 import os
+import select
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -177,6 +179,24 @@ class Netlink:
             length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
             yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
             offset += (length + 3) & ~3
+
+
+def wait_for(group: int, condition: Callable[[], bool], timeout_s: float, netns: str = "") -> bool:
+    """Wait until `condition` holds, which news of a group of rtnetlink may tell of (RTNLGRP_*).
+
+    False when `timeout_s` have passed.
+    """
+    with Netlink(ROUTE, netns) as news:
+        news.join(group)
+        waiting = select.poll()
+        waiting.register(news.fileno(), select.POLLIN)
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0 or not waiting.poll(left * 1000):
+                return False
+            list(news.news())
+        return True
 
 
 def decode(answer: type[Any], payload: bytes) -> Any:

@@ -22,8 +22,10 @@ NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
 TYPES = {  # nft(8) name: (number in NFTA_SET_KEY_TYPE, bytes)
     "ipv4_addr": (7, 4),
     "ipv6_addr": (8, 16),
+    "ether_addr": (9, 6),
     "inet_proto": (12, 1),
     "inet_service": (13, 2),
+    "ifname": (41, 16),
 }
 VERDICT = 0xFFFFFF00  # NFT_DATA_VERDICT
 

@@ -189,8 +189,7 @@ def _bits(mask: bytes, xor: bytes) -> Expression:
 
 
 def _verdict(code: int) -> Expression:
-    verdict = {"attrs": [("NFTA_VERDICT_CODE", code)]}
-    return expression("immediate", dreg=0, data={"attrs": [("NFTA_DATA_VERDICT", verdict)]})
+    return expression("immediate", dreg=0, data=nft.verdict(code))
 
 
 def _go(chain: str) -> Expression:
