@@ -178,34 +178,36 @@ def take_over(host: Netlink, attachment: Attachment, addresses: Collection[IPInt
 def gateway_changes(host: Netlink, gateway: Link, wanted: Bridge, *, force: bool) -> list[Request]:
     """Return what gives `gateway` the addresses that it lacks; nothing when it has them all.
 
-    It has one IPv4 network, and IPv6 networks that do not overlap.  Raises CniError code 101
-    when another stands in the way, or with `force` returns what deletes it.
+    A network's IPv4 addresses stand alone there, IPv6 ones beside what they do not overlap.
+    Raises CniError code 101 when another stands in the way, or with `force` deletes it.
     """
     index, name = gateway.index, gateway.name
     present = address.get(host, index) if wanted.gateways else []
     missing = [one for one in wanted.gateways if one not in present]
-    old = [one for one in present if one not in wanted.gateways and _clash(one, wanted.gateways)]
-    if old and not force:
-        msg = f'"{name}" already has an IP address different from {wanted.gateways[0]}'
-        details = f"it has {old[0]}: use another bridge or subnet, or forceAddress to replace it"
+    foreign = [one for one in present if one not in wanted.gateways]
+    clashes = {old: new for new in missing for old in foreign if _clash(old, new)}
+    for old, new in () if force else clashes.items():
+        msg = f'"{name}" already has an IP address different from {new}'
+        details = f"it has {old}: use another bridge or subnet, or forceAddress to replace it"
         raise CniError(Code.ALREADY_ATTACHED, msg, details)
-    if not missing and not old:
-        return []
     return [
-        link.set_address(gateway),
-        *(address.delete(index, name, one) for one in old),
-        *(address.add(index, name, one) for one in missing),
+        *(address.delete(index, name, old) for old in clashes),
+        *(address.add(index, name, new) for new in missing),
     ]
 
 
-def _clash(one: IPInterface, others: Iterable[IPInterface]) -> bool:
-    same = [other for other in others if other.version == one.version]
-    return any(one.version == 4 or one.network.overlaps(other.network) for other in same)
+def _clash(old: IPInterface, new: IPInterface) -> bool:
+    if old.version != new.version:
+        return False
+    return old.version == 4 or old.network.overlaps(new.network)
 
 
-def change_gateways(host: Netlink, changes: Iterable[Request]) -> None:
-    """Make the changes, each of which another ADD may have made meanwhile."""
-    for change in changes:
+def change_gateways(host: Netlink, device: Link, changes: Collection[Request]) -> None:
+    """Make the changes, each of which another ADD may have made meanwhile.
+
+    A gateway keeps its MAC: from now on that of the bridge does not change with its ports.
+    """
+    for change in (link.set_address(device), *changes) if changes else ():
         try:
             host.do(change)
         except KernelError as error:

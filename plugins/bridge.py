@@ -122,11 +122,12 @@ def add(request: Request) -> Result:
             bridge.wait_for_port(host, pair.host)
         if result.ips:
             pod.announce(container, request.netns, pair.container, dad=config.dad)
-        interfaces = _interfaces(request, host, (device, gateway), pair)
+        device = bridge.there(link.get_by_index(host, device.index), config.bridge)
+        interfaces = _interfaces(request, device, gateway, pair)
         result = pod.with_interfaces(result, interfaces, CONTAINER, dns)
         # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
-        bridge.change_gateways(host, late)
+        bridge.change_gateways(host, device, late)
         return result
 
 
@@ -198,14 +199,10 @@ def _set_up(
         )
 
 
-def _interfaces(
-    request: Request, host: Netlink, devices: tuple[Link, Link], pair: Pair
-) -> Iterator[Interface]:
+def _interfaces(request: Request, device: Link, gateway: Link, pair: Pair) -> Iterator[Interface]:
     """Yield the bridge, the host's end, the container's, and what has the gateways in a VLAN."""
-    device, gateway = devices
-    now = link.get_by_index(host, device.index) or device  # its MAC may have changed with its ports
     near, far = pair.host, pair.container
-    yield Interface(now.name, now.mac, mtu=now.mtu)
+    yield Interface(device.name, device.mac, mtu=device.mtu)
     yield Interface(near.name, near.mac, mtu=near.mtu)
     yield Interface(far.name, far.mac, request.netns, far.mtu)
     if gateway.index != device.index:
