@@ -166,7 +166,7 @@ class KubernetesNodes:
         """Put the node into `entries`; when it cannot be read, as it was before."""
         name = objects.name(item)
         try:
-            entries[name] = objects.entry(item)
+            entries[name] = objects.entry(Section(item.values))
             self._refused.pop(name, None)
         except CniError as error:
             if self._refused.get(name) != str(error):
