@@ -21,7 +21,7 @@ UP, PROMISC = 0x1, 0x100  # IFF_*
 OPER_UP = 6  # IF_OPER_UP: up, with carrier
 SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS = 16, 18, 20
+IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_PROP_LIST = 16, 18, 20, 52
 IFLA_INFO_KIND = 1
 IFINFO = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 LINKS = 1  # RTNLGRP_LINK
@@ -45,6 +45,7 @@ class Link:
     alias: str
     peer: int
     master: int
+    altnames: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def _link(payload: bytes) -> Link:
         alias=_text(fields.get(IFLA_IFALIAS, b"")),
         peer=_number(fields.get(IFLA_LINK, b"")),
         master=_number(fields.get(IFLA_MASTER, b"")),
+        altnames=tuple(_text(one) for _, one in attributes(fields.get(IFLA_PROP_LIST, b""))),
     )
 
 
