@@ -169,7 +169,7 @@ def recorded(value: Any, keys: set[str]) -> Any:
     return [recorded(one, keys) for one in value] if isinstance(value, list) else value
 
 
-OBJECTS = {  # so that what is in them is asked for
+OBJECTS: dict[str, Json] = {  # so that what is in them is asked for
     "ptp": {"ipam": networks.ipam(), "dns": {"domain": "x"}},
     "bridge": {
         "ipam": networks.ipam(),
