@@ -20,7 +20,6 @@ from cni.kernel import link, netns
 from cni.kernel.bridge import Port, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
-from cni.kernel.netlink import Request as Change
 from cni.names import check_ifname
 from cni.request import Request
 from cni.result import LEGACY, Interface, Result, Route
@@ -94,8 +93,8 @@ def add(request: Request) -> Result:
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
-        bridge.take_over(host, attachment, result.addresses)
         wanted = _bridge(config, attachment.network, result)
+        bridge.take_over(host, wanted, attachment, result.addresses)
         with netns.shared():
             device = bridge.ensure(host, wanted, undo)
             gateway = vlan.ensure_gateway(host, device, wanted, undo)
@@ -105,7 +104,8 @@ def add(request: Request) -> Result:
                 attachment,
                 request.netns,
                 config.mtu,
-                *_as_port(request, config, result),
+                set_port(attachment.host_ifname, config.port),
+                bridge.add_names(wanted, attachment, result.addresses),
                 mac=config.mac,
                 master=device.index,
             )
@@ -173,14 +173,6 @@ def _bridge(config: Config, network: str, result: Result) -> Bridge:
     return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, tuple(gateways))
 
 
-def _as_port(request: Request, config: Config, result: Result) -> Iterator[Change]:
-    """Yield what the host's end must have from the beginning."""
-    name = request.attachment.host_ifname
-    yield set_port(name, config.port)
-    if result.ips:
-        yield link.add_altnames(name, bridge.altnames(request.attachment, result.addresses))
-
-
 def _set_up(
     request: Request, config: Config, pair: Pair, result: Result, sockets: tuple[Netlink, Netlink]
 ) -> None:
@@ -232,22 +224,23 @@ def check(request: Request) -> None:
     config = _config(request)
     _with_ipam(request, Delegate.check)
     result = request.required_prev_result()
-    wanted = pod.container_interface(request, result)
-    ips = pod.ips_on(result, wanted)
+    interface = pod.container_interface(request, result)
+    ips = pod.ips_on(result, interface)
+    wanted = _bridge(config, request.attachment.network, result)
     with veth.sockets(request.netns) as (host, container):
-        end = pod.check_link(container, wanted, "veth", up=config.container_up)
+        end = pod.check_link(container, interface, "veth", up=config.container_up)
         pod.check_addresses(container, end, ips)
         pod.check_routes(container, result)
-        _check_host(host, _bridge(config, request.attachment.network, result), end)
+        bridge.check(host, wanted, result)
+        _check_port(host, wanted, end)
     if config.masquerade:
         masquerade.check(request.attachment, [ip.address for ip in ips])
     if config.check_mac:
         macspoof.check(request.attachment, end.mac)
 
 
-def _check_host(host: Netlink, wanted: Bridge, end: Link) -> None:
-    """Raise CniError unless the bridge is as the network wants it, and `end` leads to a port."""
-    bridge.check(host, wanted)
+def _check_port(host: Netlink, wanted: Bridge, end: Link) -> None:
+    """Raise CniError unless the container's `end` leads to such a port of the bridge."""
     near = link.get_by_index(host, end.peer)
     if near is None or near.kind != "veth":
         raise pod.check_failed(f"the host's end of {end.name} is missing")

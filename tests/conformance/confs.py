@@ -71,4 +71,10 @@ def _portmap(version: str) -> Json:
     return {"runtimeConfig": {"portMappings": ports}, "prevResult": prev_result(version)}
 
 
-_OWN = {"loopback": _loopback, "ptp": _with_ipam, "host-local": _with_ipam, "portmap": _portmap}
+_OWN = {
+    "loopback": _loopback,
+    "ptp": _with_ipam,
+    "bridge": _with_ipam,
+    "host-local": _with_ipam,
+    "portmap": _portmap,
+}
