@@ -1,14 +1,18 @@
 """The command `pycnid`: reads the command line, supervises the roles."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import click
 
 from cni import __version__
-from cni.agent.supervisor import Supervisor
-from cni.agent.warm import Limits
+from cni.agent import warm
+from cni.agent.listener import Listener, build_id
+from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
+from cni.agent.warm import Limits, Zygote
 from cni.handover import SOCKET
 
 LIMITS = Limits()
@@ -37,8 +41,19 @@ def pycnid(context: click.Context, socket: str, workers: int, limit: float) -> N
 
     Runs in the foreground; SIGTERM lets invocations that run come to their end.
     """
-    supervisor = Supervisor(socket, Limits(workers, limit), context.obj)
-    context.exit(supervisor.run())
+    listener = Listener(socket)
+    child = Child("the warm role", partial(_warm, listener, Limits(workers, limit), context.obj))
+    context.exit(Supervisor([child], [listener]).run())
+
+
+def _warm(listener: Listener, limits: Limits, program: Callable[[], int]) -> None:
+    """Be the zygote."""
+    warm.load()
+    zygote = Zygote(listener.socket, build_id(), limits, program)
+    zygote.take_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    notify("READY=1")
+    zygote.run()
 
 
 def main(program: Callable[[], int]) -> int:
