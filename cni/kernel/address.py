@@ -1,17 +1,17 @@
 """Addresses of interfaces (man 8 ip-address)."""
 
 import socket
-from ipaddress import IPv4Interface, ip_interface
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+import struct
+from ipaddress import ip_interface
 
 from cni.config import IPInterface
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, decode
+from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attribute, attributes, number
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 NODAD, NOPREFIXROUTE = 0x02, 0x200  # IFA_F_*
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+IFADDRMSG = struct.Struct("=BBxxI")  # ifaddrmsg: family, prefix length, index
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 LONGEST_WITH_BROADCAST = 30  # prefix length
 
 
@@ -38,27 +38,23 @@ def _request(
     *,
     prefix_route: bool = True,
 ) -> Request:
-    message = ifaddrmsg()
-    message["family"] = FAMILY[address.version]
-    message["prefixlen"] = address.network.prefixlen
-    message["index"] = index
-    text = str(address.ip)
-    attrs: list[tuple[str, Any]] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
-    if isinstance(address, IPv4Interface) and message["prefixlen"] <= LONGEST_WITH_BROADCAST:
-        attrs.append(("IFA_BROADCAST", str(address.network.broadcast_address)))
+    length, packed = address.network.prefixlen, address.ip.packed
+    message = IFADDRMSG.pack(FAMILY[address.version], length, index)
+    message += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    if address.version == 4 and length <= LONGEST_WITH_BROADCAST:
+        message += attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
     flags = (NODAD if address.version == 6 else 0) | (0 if prefix_route else NOPREFIXROUTE)
-    message["attrs"] = [*attrs, ("IFA_FLAGS", flags)]
-    return Request(what, kind, request_flags, message)
+    return Request(what, kind, request_flags, message + number(IFA_FLAGS, flags))
 
 
 def get(rtnl: Netlink, index: int) -> list[IPInterface]:
     """Return the addresses of the interface `index`, link-local ones too."""
-    message = ifaddrmsg()
-    message["index"] = index
+    message = IFADDRMSG.pack(0, 0, index)
     found = []
     for payload in rtnl.dump(Request(f"list addresses of {index}", RTM_GETADDR, 0, message)):
-        one = decode(ifaddrmsg, payload)
-        if one["index"] == index:
-            local = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-            found.append(ip_interface(f"{local}/{one['prefixlen']}"))
+        _, length, owner = IFADDRMSG.unpack_from(payload)
+        if owner == index:
+            fields = dict(attributes(payload[IFADDRMSG.size :]))
+            packed = fields.get(IFA_LOCAL) or fields[IFA_ADDRESS]
+            found.append(ip_interface((packed, length)))
     return found

@@ -8,20 +8,31 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
-
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from typing import NoReturn
 
 from cni.errors import KernelError
-from cni.kernel.netlink import CREATE, EXCL, ROUTE, Netlink, Request, attributes
+from cni.kernel.netlink import (
+    CREATE,
+    EXCL,
+    ROUTE,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+    number,
+    text,
+)
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 UP = 0x1  # IFF_UP
 SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 18, 20
-IFLA_INFO_KIND = 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_TXQLEN, IFLA_LINKINFO = 1, 3, 4, 5, 13, 18
+IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_EXT_MASK = 20, 28, 29
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+VETH_INFO_PEER = 1
 IFINFO = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 LINKS = 1  # RTNLGRP_LINK
+WITHOUT_STATS = number(IFLA_EXT_MASK, SKIP_STATS)
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,13 @@ def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> 
     what = f"add veth {host.name} with peer {container.name}"
     netns = os.open(container.netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        peer = {"attrs": [*_end(container, mtu), ("IFLA_NET_NS_FD", netns)]}
-        data = {"attrs": [("VETH_INFO_PEER", peer)]}
-        info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}
+        peer = IFINFO.pack(0, 0, 0, 0, 0) + _end(container, mtu) + number(IFLA_NET_NS_FD, netns)
+        data = attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))
+        info = attribute(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth") + data)
         # no transmit queue: the veth hands packets over, it never waits for a wire
-        attrs = [*_end(host, mtu), ("IFLA_TXQLEN", 0), ("IFLA_LINKINFO", info)]
-        named = [("IFLA_IFNAME", host.name), ("IFLA_IFALIAS", alias)]
+        attrs = _end(host, mtu) + number(IFLA_TXQLEN, 0) + info
+        # the kernel takes no alias when it makes a link
+        named = text(IFLA_IFNAME, host.name) + attribute(IFLA_IFALIAS, alias.encode())
         rtnl.do(
             _request(what, RTM_NEWLINK, CREATE | EXCL, attrs),
             _request(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
@@ -71,31 +83,31 @@ def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> 
         os.close(netns)
 
 
-def _end(end: End, mtu: int) -> list[tuple[str, Any]]:
-    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", end.name), ("IFLA_ADDRESS", end.mac)]
-    return [*attrs, ("IFLA_MTU", mtu)] if mtu else attrs
+def _end(end: End, mtu: int) -> bytes:
+    mac = attribute(IFLA_ADDRESS, bytes.fromhex(end.mac.replace(":", "")))
+    return text(IFLA_IFNAME, end.name) + mac + (number(IFLA_MTU, mtu) if mtu else b"")
 
 
 def set_up(index: int, name: str) -> Request:
     """Bring an interface up."""
-    return _request(f"set {name} up", RTM_NEWLINK, 0, [], index=index, flags=UP, change=UP)
+    return _request(f"set {name} up", RTM_NEWLINK, 0, b"", index=index, flags=UP, change=UP)
 
 
 def set_down(index: int, name: str) -> Request:
     """Take an interface down."""
-    return _request(f"set {name} down", RTM_NEWLINK, 0, [], index=index, change=UP)
+    return _request(f"set {name} down", RTM_NEWLINK, 0, b"", index=index, change=UP)
 
 
 def get(rtnl: Netlink, name: str) -> Link | None:
     """Return the interface called `name`; None when there is none."""
-    attrs = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", SKIP_STATS)]
+    attrs = text(IFLA_IFNAME, name) + WITHOUT_STATS
     return _get(rtnl, _request(f"get link {name}", RTM_GETLINK, 0, attrs))
 
 
 def get_by_index(rtnl: Netlink, index: int) -> Link | None:
     """Return the interface of that index; None when there is none."""
-    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
-    return _get(rtnl, _request(f"get link {index}", RTM_GETLINK, 0, attrs, index=index))
+    request = _request(f"get link {index}", RTM_GETLINK, 0, WITHOUT_STATS, index=index)
+    return _get(rtnl, request)
 
 
 def _get(rtnl: Netlink, request: Request) -> Link | None:
@@ -140,7 +152,7 @@ def delete(netns: str, name: str) -> bool:
         if found is None:
             return False
         news.join(LINKS)
-        request = _request(f"delete link {name}", RTM_DELLINK, 0, [], index=found.index)
+        request = _request(f"delete link {name}", RTM_DELLINK, 0, b"", index=found.index)
         answer, answering = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
@@ -190,8 +202,7 @@ def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:
 
 def aliases(rtnl: Netlink) -> Iterator[tuple[str, str]]:
     """Yield (name, alias) of every interface that has an alias."""
-    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
-    request = _request("list links", RTM_GETLINK, 0, attrs)
+    request = _request("list links", RTM_GETLINK, 0, WITHOUT_STATS)
     for payload in list(rtnl.dump(request)):
         link = _link(payload)
         if link.alias:
@@ -202,13 +213,10 @@ def _request(
     what: str,
     kind: int,
     request_flags: int,
-    attrs: list[tuple[str, Any]],
+    attrs: bytes,
     *,
     index: int = 0,
     flags: int = 0,
     change: int = 0,
 ) -> Request:
-    message = ifinfmsg()
-    message["index"], message["flags"], message["change"] = index, flags, change
-    message["attrs"] = attrs
-    return Request(what, kind, request_flags, message)
+    return Request(what, kind, request_flags, IFINFO.pack(0, 0, index, flags, change) + attrs)

@@ -1,26 +1,44 @@
 """Routes (man 8 ip-route)."""
 
+import dataclasses
 import errno
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
-from typing import Any
-
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from cni.config import IPAddress, IPNetwork
 from cni.errors import KernelError
-from cni.kernel.netlink import CREATE, EXCL, REPLACE, Netlink, Request, decode
+from cni.kernel.netlink import (
+    CREATE,
+    EXCL,
+    REPLACE,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+    number,
+)
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-MAIN, LOCAL = 254, 255  # RT_TABLE_*
+COMPAT, MAIN, LOCAL = 252, 254, 255  # RT_TABLE_*
 UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
 BOOT = 3  # RTPROT_BOOT, as `ip route` and the reference plugins
 UNICAST = 1  # RTN_UNICAST
 ONLINK = 4  # RTNH_F_ONLINK
+RTMSG = struct.Struct("=BBxxBBBBI")  # rtmsg: family, dst_len, table, protocol, scope, type, flags
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 6, 7, 8
+RTA_MULTIPATH, RTA_TABLE = 9, 15
+NEXTHOP = struct.Struct("=HxxI")  # rtnexthop: length, interface
+RTAX_MTU, RTAX_ADVMSS = 2, 8
 FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what it resolves to
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+NETWORK: dict[int, tuple[type[IPNetwork], bytes]] = {  # and where the default route leads
+    socket.AF_INET: (IPv4Network, bytes(4)),
+    socket.AF_INET6: (IPv6Network, bytes(16)),
+}
 
 
 @dataclass(frozen=True)
@@ -63,85 +81,85 @@ def delete(route: Route) -> Request:
 
 
 def _request(verb: str, kind: int, request_flags: int, route: Route) -> Request:
-    message = rtmsg()
-    message["family"], message["dst_len"] = FAMILY[route.dst.version], route.dst.prefixlen
-    message["table"] = min(route.table, 252) if route.table > LOCAL else route.table
-    message["proto"], message["type"] = BOOT, UNICAST
-    message["flags"] = ONLINK if route.onlink else 0
     default_scope = LINK if route.gateway is None and route.dst.version == 4 else UNIVERSE
-    message["scope"] = default_scope if route.scope is None else route.scope
-    attrs: list[tuple[str, Any]] = [("RTA_TABLE", route.table), ("RTA_OIF", route.oif)]
+    message = RTMSG.pack(
+        FAMILY[route.dst.version],
+        route.dst.prefixlen,
+        route.table if route.table <= LOCAL else COMPAT,
+        BOOT,
+        default_scope if route.scope is None else route.scope,
+        UNICAST,
+        ONLINK if route.onlink else 0,
+    )
+    message += number(RTA_TABLE, route.table) + number(RTA_OIF, route.oif)
     if route.dst.prefixlen:
-        attrs.append(("RTA_DST", str(route.dst.network_address)))
+        message += attribute(RTA_DST, route.dst.network_address.packed)
     if route.gateway is not None:
-        attrs.append(("RTA_GATEWAY", str(route.gateway)))
+        message += attribute(RTA_GATEWAY, route.gateway.packed)
     if route.src is not None:
-        attrs.append(("RTA_PREFSRC", str(route.src)))
+        message += attribute(RTA_PREFSRC, route.src.packed)
     if route.priority:
-        attrs.append(("RTA_PRIORITY", route.priority))
-    metrics = [("RTAX_MTU", route.mtu), ("RTAX_ADVMSS", route.advmss)]
-    if wanted := [metric for metric in metrics if metric[1]]:
-        attrs.append(("RTA_METRICS", {"attrs": wanted}))
-    message["attrs"] = attrs
+        message += number(RTA_PRIORITY, route.priority)
+    metrics = ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss))
+    if wanted := [number(*metric) for metric in metrics if metric[1]]:
+        message += attribute(RTA_METRICS, b"".join(wanted))
     via = f" via {route.gateway}" if route.gateway else ""
     return Request(f"{verb} route {route.dst}{via}", kind, request_flags, message)
 
 
 def match(rtnl: Netlink, address: IPAddress) -> Route | None:
     """Return the routing table's entry for packets to `address`; None when unreachable."""
-    message = rtmsg()
-    message["family"], message["dst_len"] = FAMILY[address.version], address.max_prefixlen
-    message["flags"] = FIB_MATCH
-    message["attrs"] = [("RTA_DST", str(address))]
+    family, length = FAMILY[address.version], address.max_prefixlen
+    message = RTMSG.pack(family, length, 0, 0, 0, 0, FIB_MATCH) + attribute(RTA_DST, address.packed)
     try:
-        answer = rtnl.get(Request(f"get route {address}", RTM_GETROUTE, 0, message), rtmsg)
+        return next(_routes(rtnl.ask(Request(f"get route {address}", RTM_GETROUTE, 0, message))))
     except KernelError as error:
         if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             return None
         raise
-    return _route(answer)
 
 
 def list_all(rtnl: Netlink, family: int, table: int = MAIN) -> Iterator[Route]:
     """Yield the routes of IP version `family` (4 or 6) in `table`."""
-    message = rtmsg()
-    message["family"], message["table"] = FAMILY[family], min(table, LOCAL)
-    message["attrs"] = [("RTA_TABLE", table)]
+    message = RTMSG.pack(FAMILY[family], 0, min(table, LOCAL), 0, 0, 0, 0) + number(
+        RTA_TABLE, table
+    )
     for payload in rtnl.dump(Request("list routes", RTM_GETROUTE, 0, message)):
-        yield from _hops(decode(rtmsg, payload))
+        yield from _routes(payload)
 
 
-def _hops(message: Any) -> Iterator[Route]:
-    """Yield the route once for each of its next hops."""
-    route = _route(message)
-    hops = message.get_attr("RTA_MULTIPATH")
+def _routes(payload: bytes) -> Iterator[Route]:
+    """Yield the route in an rtmsg, once for each of its next hops."""
+    family, length, table, _, scope, _, _ = RTMSG.unpack_from(payload)
+    fields = dict(attributes(payload[RTMSG.size :]))
+    network, default = NETWORK[family]
+    metrics = dict(attributes(fields.get(RTA_METRICS, b"")))
+    route = Route(
+        dst=network((fields.get(RTA_DST, default), length)),
+        oif=_number(fields.get(RTA_OIF)),
+        gateway=_address(fields.get(RTA_GATEWAY)),
+        src=_address(fields.get(RTA_PREFSRC)),
+        table=_number(fields.get(RTA_TABLE)) or table,
+        scope=scope,
+        priority=_number(fields.get(RTA_PRIORITY)),
+        mtu=_number(metrics.get(RTAX_MTU)),
+        advmss=_number(metrics.get(RTAX_ADVMSS)),
+    )
+    hops = fields.get(RTA_MULTIPATH, b"")
     if not hops:
         yield route
-    for hop in hops or ():
-        gateway = hop.get_attr("RTA_GATEWAY")
-        yield Route(
-            route.dst,
-            hop["oif"],
-            ip_address(gateway) if gateway else None,
-            route.src,
-            route.table,
-            route.scope,
-            route.priority,
-        )
+    while hops:
+        size, oif = NEXTHOP.unpack_from(hops)
+        gateway = dict(attributes(hops[NEXTHOP.size : size])).get(RTA_GATEWAY)
+        yield dataclasses.replace(route, oif=oif, gateway=_address(gateway))
+        hops = hops[size + 3 & ~3 :]
 
 
-def _route(message: Any) -> Route:
-    default = "0.0.0.0" if message["family"] == socket.AF_INET else "::"  # noqa: S104  # a route
-    gateway, src = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_PREFSRC")
-    metrics = message.get_attr("RTA_METRICS")
-    return Route(
-        dst=ip_network(f"{message.get_attr('RTA_DST') or default}/{message['dst_len']}"),
-        oif=message.get_attr("RTA_OIF") or 0,
-        gateway=ip_address(gateway) if gateway else None,
-        src=ip_address(src) if src else None,
-        table=message.get_attr("RTA_TABLE") or message["table"],
-        scope=message["scope"],
-        priority=message.get_attr("RTA_PRIORITY") or 0,
-        mtu=(metrics.get_attr("RTAX_MTU") if metrics else None) or 0,
-        advmss=(metrics.get_attr("RTAX_ADVMSS") if metrics else None) or 0,
-    )
+def _address(packed: bytes | None) -> IPAddress | None:
+    if packed is None:
+        return None
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
+def _number(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", sys.byteorder)
