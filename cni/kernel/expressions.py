@@ -61,14 +61,21 @@ def is_local() -> tuple[Expression, ...]:
     return load, compare(EQ, struct.pack("=I", RTN_LOCAL))
 
 
-def within(offsets: dict[int, int], network: IPNetwork) -> tuple[Expression, ...]:
-    """`ip saddr 10.244.0.0/24`; a network of every address matches all of its family."""
+def within(
+    offsets: dict[int, int], network: IPNetwork, operator: int = EQ
+) -> tuple[Expression, ...]:
+    """`ip saddr 10.244.0.0/24`, or `!=`; a network of every address matches all of its family."""
     if not network.prefixlen:
         return is_version(network.version)
     size = SIZE[network.version]
     load = field(offsets[network.version], size)
     mask = bits(network.netmask.packed, bytes(size))
-    return *is_version(network.version), load, mask, compare(EQ, network.network_address.packed)
+    return (
+        *is_version(network.version),
+        load,
+        mask,
+        compare(operator, network.network_address.packed),
+    )
 
 
 def protocol_and_port(register: int) -> tuple[Expression, ...]:
