@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cni import document
 from cni.config import IPAddress, IPNetwork, Section
-from cni.errors import CniError, Code
+from cni.errors import CniError, Code, invalid_config
 from cni.names import IDENTIFIER
 
 _Key = tuple[int, int, int]  # of a network: IP version, prefix length, the bits of that prefix
@@ -74,6 +75,40 @@ def read_node(section: Section) -> Node:
     return Node(name, addresses, networks)
 
 
+def read_nodes(path: str, what: str = "nodes file") -> tuple[Node, ...]:
+    """Return the nodes of a file, JSON or YAML: a list of nodes, or an object with the key nodes.
+
+    Raises CniError, which names the file and the entry.
+    """
+    value = document.read(path, what)
+    if isinstance(value, list):
+        value = {"nodes": value}
+    try:
+        if not isinstance(value, dict) or not isinstance(Section(value).get("nodes"), list):
+            raise invalid_config("it holds no list of nodes", "write a list, or the key nodes")
+        nodes = tuple(map(read_node, Section(value).sections("nodes")))
+        _refuse_twice(nodes)
+    except CniError as error:
+        raise CniError(
+            error.code, f"cannot use {what} {path}: {error.msg}", error.details
+        ) from error
+    return nodes
+
+
+def _refuse_twice(nodes: Iterable[Node]) -> None:
+    names = set[str]()
+    for node in nodes:
+        if node.name in names:
+            raise invalid_config(f"node {node.name} occurs twice")
+        names.add(node.name)
+
+
+def describe(node: Node) -> dict[str, str | list[str]]:
+    """Return the node as an entry of a nodes file."""
+    addresses, networks = map(str, node.addresses), map(str, node.pod_cidrs)
+    return {"name": node.name, "addresses": list(addresses), "podCIDRs": list(networks)}
+
+
 def cluster(nodes: Iterable[Node], own_name: str) -> Cluster:
     """Return the cluster as the node `own_name` sees it.
 
@@ -86,7 +121,7 @@ def cluster(nodes: Iterable[Node], own_name: str) -> Cluster:
     taken.add(own)
     peers, alarms = [], []
     for node in nodes:
-        if node.name == own_name:
+        if node is own:
             continue
         reason = _unusable(node, own) or taken.overlap(node)
         if reason:
@@ -127,7 +162,7 @@ def _unusable(node: Node, own: Node) -> str:
 
 
 class _Taken:
-    """The pod CIDRs in use: finds an overlap in time that does not depend on their number.
+    """The names and pod CIDRs in use: finds an overlap in a time not grown by their number.
 
     Two networks overlap when one lies in the other.  So each network in use is kept under its own
     key, and under those of the networks around it, of every prefix length that occurs.
@@ -137,17 +172,21 @@ class _Taken:
         self._lengths = {
             (network.version, network.prefixlen) for node in nodes for network in node.pod_cidrs
         }
+        self._names = set[str]()
         self._networks: dict[_Key, Node] = {}
         self._around: dict[_Key, Node] = {}
 
     def add(self, node: Node) -> None:
+        self._names.add(node.name)
         for network in node.pod_cidrs:
             self._networks[_key(network, network.prefixlen)] = node
             for key in self._keys(network):
                 self._around[key] = node
 
     def overlap(self, node: Node) -> str:
-        """Return which node's pod CIDR overlaps one of this node's; empty when none does."""
+        """Return what this node has that another has; empty when nothing."""
+        if node.name in self._names:
+            return "another one has its name"
         for network in node.pod_cidrs:
             other = self._around.get(_key(network, network.prefixlen))
             for key in self._keys(network):

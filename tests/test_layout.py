@@ -25,7 +25,7 @@ FLOORS = (
     {"cni.runtime", "cni.leases", "cni.install"},
     {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
-    | {"cni.names", "cni.programs", "cni.handover", "cni.cluster"},
+    | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"},
     {"cni"},
 )
 
