@@ -22,7 +22,7 @@ FLOORS = (
     {"cni.boot", "cni.__main__"},
     {"plugins", "ipam"},
     {"cni.cnictl", "cni.agent"},
-    {"cni.runtime", "cni.leases", "cni.install"},
+    {"cni.runtime", "cni.leases", "cni.install", "cni.overlay"},
     {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
     | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"},

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import collapse_addresses
+from typing import Any
 
 from cni.config import IPAddress, IPNetwork
 from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attribute, attributes, nested
@@ -36,7 +37,8 @@ def single(addresses: Iterable[IPAddress], version: int) -> frozenset[Point]:
 def intervals(networks: Iterable[IPNetwork], version: int) -> frozenset[Point]:
     """Return the elements of an interval set: where networks of that IP version begin and end."""
     points = set()
-    for network in collapse_addresses(one for one in networks if one.version == version):
+    chosen: Iterable[Any] = (one for one in networks if one.version == version)
+    for network in collapse_addresses(chosen):
         points.add((network.network_address.packed, False))
         if int(network.broadcast_address) + 1 < 1 << network.max_prefixlen:
             points.add(((network.broadcast_address + 1).packed, True))
