@@ -1,49 +1,93 @@
-"""The command `pycnid`: reads the command line, supervises the roles."""
+"""The command `pycnid`: reads the command line and the settings, supervises the processes."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import click
 
 from cni import __version__
-from cni.agent import warm
+from cni.agent import settings, warm
 from cni.agent.listener import Listener, build_id
+from cni.agent.settings import LISTEN, ROLES, WARM, Settings
 from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
 from cni.agent.warm import Limits, Zygote
+from cni.errors import CniError
 from cni.handover import SOCKET
 
+Command = Callable[..., None]
 LIMITS = Limits()
+KEYS = {  # of the settings, by the name of the option
+    "roles": "roles",
+    "node_name": "nodeName",
+    "nodes_file": "nodes.file",
+    "kubeconfig": "nodes.kubeconfig",
+    "api_server": "nodes.apiServer",
+    "cluster_cidrs": "clusterCIDRs",
+    "template": "conflist.template",
+    "conflist": "conflist.file",
+    "listen": "listen",
+    "socket": "warm.socket",
+    "workers": "warm.workers",
+    "limit": "warm.limit",
+}
+
+
+def _option(flag: str, text: str, default: object = "", **how: Any) -> Callable[[Command], Command]:
+    """Return an option that wins over the settings file when it is given."""
+    return click.option(*flag.split(), help=text, show_default=str(default) or False, **how)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pycnid")
-@click.option("--socket", default=SOCKET, show_default=True, help="Where programs find the agent.")
-@click.option(
-    "--workers",
-    default=LIMITS.workers,
-    show_default=True,
-    type=click.IntRange(1, 1000),
-    help="Invocations served at once; others wait.",
+@_option("--config", "Settings file; options win over it.", settings.PATH)
+@_option(
+    "--role roles", "What to do; more than once.", WARM, multiple=True, type=click.Choice(ROLES)
 )
-@click.option(
+@_option("--node-name", "What the cluster calls this node.", "NODE_NAME, else the host's name")
+@_option("--nodes-file", "Where the nodes are; without one the Kubernetes API tells.")
+@_option("--kubeconfig", "How to reach the Kubernetes API; without one, as a pod does.")
+@_option("--api-server", "URL of the Kubernetes API, in place of the one found.")
+@_option("--cluster-cidr cluster_cidrs", "Networks of all pods; more than once.", multiple=True)
+@_option("--template", "Conflist with {{fields}}; without one none is written.")
+@_option("--conflist", "Where the conflist is written.", settings.CONFLIST)
+@_option("--listen", "Address and port of /readyz and /metrics; empty: none.", LISTEN)
+@_option("--socket", "Where programs find the agent.", SOCKET)
+@_option(
+    "--workers",
+    "Invocations served at once; others wait.",
+    LIMITS.workers,
+    type=click.IntRange(1, 1000),
+)
+@_option(
     "--limit",
-    default=LIMITS.seconds,
-    show_default=True,
+    "Seconds after which an invocation is stopped.",
+    f"{LIMITS.seconds:g}",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds after which an invocation is stopped.",
 )
 @click.pass_context
-def pycnid(context: click.Context, socket: str, workers: int, limit: float) -> None:
+def pycnid(context: click.Context, /, config: str | None, **options: Any) -> None:
     """Keep the CNI programs of this directory loaded, so that they start at once.
 
-    Runs in the foreground; SIGTERM lets invocations that run come to their end.
+    With more roles: routes to the other nodes' pods (routes, vxlan), masquerading (masq), and the
+    conflist of this node.  Runs in the foreground; SIGTERM lets invocations that run come to their
+    end.
     """
-    listener = Listener(socket)
-    child = Child("the warm role", partial(_warm, listener, Limits(workers, limit), context.obj))
-    context.exit(Supervisor([child], [listener]).run())
+    if config is None:
+        config = settings.PATH if os.path.exists(settings.PATH) else ""
+    given = {KEYS[name]: value for name, value in options.items() if value not in (None, ())}
+    found = settings.load(config, given)
+    listener = Listener(found.socket)
+    children = []
+    if WARM in found.roles:
+        children += [Child("the warm role", partial(_warm, listener, found.limits, context.obj))]
+    if found.needs_nodes:
+        children += [Child("the node's roles", partial(_node, found))]
+    context.exit(Supervisor(children, [listener] if WARM in found.roles else []).run())
 
 
 def _warm(listener: Listener, limits: Limits, program: Callable[[], int]) -> None:
@@ -54,6 +98,16 @@ def _warm(listener: Listener, limits: Limits, program: Callable[[], int]) -> Non
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     notify("READY=1")
     zygote.run()
+
+
+def _node(found: Settings) -> None:
+    """Be the process of the other roles: READY is then the zygote's word, if there is one."""
+    from cni.agent.node import Node
+
+    node = Node(found)
+    if WARM not in found.roles:
+        notify("READY=1")
+    node.run()
 
 
 def main(program: Callable[[], int]) -> int:
@@ -69,7 +123,7 @@ def main(program: Callable[[], int]) -> int:
         return error.exit_code
     except click.Abort:
         return 130
-    except OSError as error:
+    except (CniError, OSError) as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the text says it all
         return 1
     return status if isinstance(status, int) else 0

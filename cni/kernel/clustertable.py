@@ -38,9 +38,10 @@ class _Table:
 
 
 class ClusterTable:
-    """The table in the network namespace where it is worked on."""
+    """The table in the network namespace where it is worked on; `count`: rules and elements."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._known: _Table | None = None
 
     def reconcile(self, wanted: Wanted, *, full: bool) -> dict[str, int]:
@@ -60,6 +61,7 @@ class ClusterTable:
             else:
                 changed = _change_elements(netlink, known.elements, goal.elements)
         self._known = goal
+        self.count = len(made) + sum(map(len, goal.elements.values()))
         return changed
 
 
@@ -118,9 +120,8 @@ def _change_elements(netlink: Netlink, known: Elements, goal: Elements) -> dict[
     requests: list[Request] = []
     count = 0
     for one, points in goal.items():
-        gone, new = known[one] - points, points - known[one]
-        requests += [*one.delete_elements(gone), *one.add_elements(new)]
-        count += len(gone) + len(new)
+        requests += one.change(known[one], points)
+        count += len(points ^ known[one])
     if requests:
         nft.commit(netlink, *requests)
     return {"element": count} if count else {}

@@ -36,13 +36,15 @@ def single(addresses: Iterable[IPAddress], version: int) -> frozenset[Point]:
 
 def intervals(networks: Iterable[IPNetwork], version: int) -> frozenset[Point]:
     """Return the elements of an interval set: where networks of that IP version begin and end."""
-    points = set()
     chosen: Iterable[Any] = (one for one in networks if one.version == version)
+    begins, ends = set(), set()
     for network in collapse_addresses(chosen):
-        points.add((network.network_address.packed, False))
+        begins.add(network.network_address.packed)
         if int(network.broadcast_address) + 1 < 1 << network.max_prefixlen:
-            points.add(((network.broadcast_address + 1).packed, True))
-    return frozenset(points)
+            ends.add((network.broadcast_address + 1).packed)
+    # where one ends and the next one begins is no end
+    found = {(address, False) for address in begins - ends}
+    return frozenset(found | {(address, True) for address in ends - begins})
 
 
 @dataclass(frozen=True)
@@ -68,27 +70,38 @@ class Set:
         )
         return self.table.request(f"add set {self.name}", NEWSET, CREATE, attrs)
 
+    def change(self, before: frozenset[Point], after: frozenset[Point]) -> list[Request]:
+        """Put `after` in the place of `before`, within one transaction.
+
+        Intervals are written anew: the kernel has its own mind about the order of parts of them.
+        ENOENT or EEXIST when it was not so before.
+        """
+        if before == after:
+            return []
+        if self.interval:
+            flush = self._request(f"flush set {self.name}", DELSETELEM, 0, b"")
+            return [flush, *self.add_elements(after)]
+        what = f"delete elements of {self.name}"
+        deletes = self._messages(what, DELSETELEM, 0, before - after)
+        return [*deletes, *self.add_elements(after - before)]
+
     def add_elements(self, points: Iterable[Point]) -> list[Request]:
         """Add elements.  EEXIST when one is there."""
         return self._messages(f"add elements to {self.name}", NEWSETELEM, CREATE | EXCL, points)
 
-    def delete_elements(self, points: Iterable[Point]) -> list[Request]:
-        """Delete elements.  ENOENT when one is not there."""
-        return self._messages(f"delete elements of {self.name}", DELSETELEM, 0, points)
-
     def _messages(self, what: str, kind: int, flags: int, points: Iterable[Point]) -> list[Request]:
         elements = [nested(ELEMENT, _encode(point)) for point in sorted(points)]
         chunks = (elements[at : at + TOGETHER] for at in range(0, len(elements), TOGETHER))
-        named = self.table.named(self.name)
         return [
-            self.table.request(what, kind, flags, named + nested(ELEMENTS, b"".join(chunk)))
-            for chunk in chunks
+            self._request(what, kind, flags, nested(ELEMENTS, b"".join(chunk))) for chunk in chunks
         ]
+
+    def _request(self, what: str, kind: int, flags: int, elements: bytes) -> Request:
+        return self.table.request(what, kind, flags, self.table.named(self.name) + elements)
 
     def elements(self, netlink: Netlink) -> frozenset[Point]:
         """Return the elements; none when there is no set."""
-        named = self.table.named(self.name)
-        request = self.table.request(f"list elements of {self.name}", GETSETELEM, 0, named)
+        request = self._request(f"list elements of {self.name}", GETSETELEM, 0, b"")
         return frozenset(
             _decode(element)
             for payload in dump_if_there(netlink, request)
