@@ -73,7 +73,6 @@ CLUSTER = {version: Set(TABLE, f"cluster{version}", version, interval=True) for 
 NODES = {version: Set(TABLE, f"nodes{version}", version) for version in (4, 6)}
 RAW, FILTER = -300, 0  # NF_IP_PRI_*
 INPUT = 1  # NF_INET_LOCAL_IN
-DROP, ACCEPT = 0, 1  # NF_*
 UDP = 17
 FULLY_RANDOM = {"NF_NAT_RANGE_PROTO_RANDOM_FULLY"}
 PROXY_MARK = struct.pack("=I", 0x4000)  # kube-proxy's masqueradeBit, 14 unless it is told another
@@ -89,7 +88,7 @@ class Hook(NamedTuple):
     kind: str
     number: int
     priority: int
-    policy: int = ACCEPT
+    policy: int = nft.ACCEPT
 
 
 CHAINS = {
@@ -169,7 +168,7 @@ def _guards(port: int) -> Iterator[_Text]:
         source, target = (field(at[version], SIZE[version]) for at in (SADDR, DADDR))
         yield "prerouting", "the overlay's own", (*ours, source, _is_in(nodes), _notrack())
         yield "output", "the overlay's own", (*ours, target, _is_in(nodes), _notrack())
-        stranger = (*ours, source, _is_in(nodes, flags=INVERTED), verdict(DROP))
+        stranger = (*ours, source, _is_in(nodes, flags=INVERTED), verdict(nft.DROP))
         yield "input", "the overlay is for nodes", stranger
 
 

@@ -39,9 +39,8 @@ def bits(mask: bytes, xor: bytes) -> Expression:
 
 
 def verdict(code: int) -> Expression:
-    """End with a verdict, NFT_RETURN or NF_ACCEPT ..."""
-    data = {"attrs": [("NFTA_VERDICT_CODE", code)]}
-    return expression("immediate", dreg=0, data={"attrs": [("NFTA_DATA_VERDICT", data)]})
+    """End with a verdict: nft.RETURN, nft.DROP, ..."""
+    return expression("immediate", dreg=0, data=nft.verdict(code))
 
 
 def go(chain: str) -> Expression:

@@ -6,9 +6,11 @@ loop and costs more than all that an ADD does with it.
 
 import errno
 import os
+import select
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -29,6 +31,7 @@ ERRNO = struct.Struct("=i")
 SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 12
 ACK_TLVS = 0x200  # flag of an error message: attributes follow
 ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
+TOGETHER = 100  # requests: all may be refused, and a socket has room for 200 answers or so
 RECEIVE = 1 << 18  # bytes: dumps come in chunks of up to 32 KiB, acknowledgements together
 
 
@@ -150,6 +153,22 @@ class Netlink:
         if refusals:
             raise refusals[min(refusals)]
 
+    def do_each(self, requests: Sequence[Request]) -> dict[int, KernelError]:
+        """Send up to TOGETHER `requests`, in order; return the refusals, by position."""
+        first, last = self._sequence + 1, self._sequence + len(requests)
+        # a refusal is answered in any case, and the answers come in order
+        self._send(requests, [*(0 for _ in requests[1:]), ACK])
+        refusals: dict[int, KernelError] = {}
+        answered = 0
+        while answered < last:
+            for kind, flags, sequence, payload in self._receive():
+                if kind != ERROR or not first <= sequence <= last:
+                    continue
+                answered = sequence
+                if error := _refusal(requests[sequence - first], flags, payload):
+                    refusals[sequence - first] = error
+        return refusals
+
     def get(self, request: Request, answer: type[Any]) -> Any:
         """Return the one object that `request` asks for, decoded as `answer`.
 
@@ -210,6 +229,24 @@ class Netlink:
             length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
             yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
             offset += (length + 3) & ~3
+
+
+def wait_for(group: int, condition: Callable[[], bool], timeout_s: float, netns: str = "") -> bool:
+    """Wait until `condition` holds, which news of a group of rtnetlink may tell of (RTNLGRP_*).
+
+    False when `timeout_s` have passed.
+    """
+    with Netlink(ROUTE, netns) as news:
+        news.join(group)
+        waiting = select.poll()
+        waiting.register(news.fileno(), select.POLLIN)
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0 or not waiting.poll(left * 1000):
+                return False
+            list(news.news())
+        return True
 
 
 def decode(answer: type[Any], payload: bytes) -> Any:

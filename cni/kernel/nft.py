@@ -24,8 +24,8 @@ NEWCHAIN, GETCHAIN, DELCHAIN = 3, 4, 5
 NEWRULE, GETRULE, DELRULE = 6, 7, 8
 NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES in the upper byte of a message's type
 BATCH_BEGIN, BATCH_END = 16, 17  # NFNL_MSG_BATCH_*
-INET, IPV4, IPV6 = 1, 2, 10  # NFPROTO_*
-JUMP, RETURN = -3, -5  # verdicts, NFT_JUMP ...
+INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10  # NFPROTO_*
+DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5  # verdicts: NF_DROP, NFT_JUMP ...
 GENERATION = struct.Struct("=Bxxx")  # nfgenmsg: family
 # NFTA_*: the table is 1 of all, the name 2 of sets and elements, and of rules their chain's
 TABLE, NAME, RULE_HANDLE = 1, 2, 3
@@ -190,8 +190,16 @@ def value(data: bytes) -> Expression:
 
 def jump(chain: str) -> Expression:
     """Return the verdict that goes to `chain` and comes back."""
-    verdict = [("NFTA_VERDICT_CODE", JUMP), ("NFTA_VERDICT_CHAIN", chain)]
-    return {"attrs": [("NFTA_DATA_VERDICT", {"attrs": verdict})]}
+    return _verdict(("NFTA_VERDICT_CODE", JUMP), ("NFTA_VERDICT_CHAIN", chain))
+
+
+def verdict(code: int) -> Expression:
+    """Return the verdict DROP, ACCEPT or RETURN."""
+    return _verdict(("NFTA_VERDICT_CODE", code))
+
+
+def _verdict(*attrs: tuple[str, Any]) -> Expression:
+    return {"attrs": [("NFTA_DATA_VERDICT", {"attrs": list(attrs)})]}
 
 
 def expression(name: str, **fields: Any) -> Expression:

@@ -17,15 +17,17 @@ from cni.kernel.netlink import (
     nested,
     text,
 )
-from cni.kernel.nft import GENERATION, JUMP, Table, dump_if_there, text_of, to_nft
+from cni.kernel.nft import GENERATION, Table, dump_if_there, text_of, to_nft
 
 NEWSET = 9  # NFT_MSG_*
 NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
 TYPES = {  # nft(8) name: (number in NFTA_SET_KEY_TYPE, bytes)
     "ipv4_addr": (7, 4),
     "ipv6_addr": (8, 16),
+    "ether_addr": (9, 6),
     "inet_proto": (12, 1),
     "inet_service": (13, 2),
+    "ifname": (41, 16),
 }
 VERDICT = 0xFFFFFF00  # NFT_DATA_VERDICT
 ELEMENTS, ELEMENT = 3, 1  # NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_LIST_ELEM
@@ -82,7 +84,7 @@ class Map:
         return to_nft(f"add map {self.name}", NEWSET, CREATE, self.table.family, message)
 
     def add_element(self, key: bytes, data: bytes, comment: str) -> Request:
-        """Add an element; `data` as of `jump` and `constant`.  EEXIST when the key is there."""
+        """Add an element; `data` as of `verdict` and `constant`.  EEXIST when the key is there."""
         userdata = bytes((COMMENT, len(comment.encode()) + 1)) + comment.encode() + b"\0"
         parts = constant(KEY, key) + data + attribute(USERDATA, userdata)
         return self._request(f"add element to {self.name}", NEWSETELEM, CREATE | EXCL, parts)
@@ -110,10 +112,10 @@ class Map:
                 yield from _elements_in(payload)
 
 
-def jump(chain: str) -> bytes:
-    """Return the data of an element that goes to `chain` and comes back."""
-    verdict = attribute(CODE, struct.pack(">i", JUMP)) + text(CHAIN, chain)
-    return nested(DATA, nested(VERDICT_VALUE, verdict))
+def verdict(code: int, chain: str = "") -> bytes:
+    """Return the data of an element that decides: NF_ACCEPT ..., or NFT_JUMP to `chain`."""
+    said = attribute(CODE, struct.pack(">i", code)) + (text(CHAIN, chain) if chain else b"")
+    return nested(DATA, nested(VERDICT_VALUE, said))
 
 
 def constant(kind: int, value: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """Routes (man 8 ip-route)."""
 
-import dataclasses
 import errno
 import socket
 import struct
@@ -23,25 +22,27 @@ from cni.kernel.netlink import (
 )
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-COMPAT, MAIN, LOCAL = 252, 254, 255  # RT_TABLE_*
+COMPAT, MAIN, LOCAL = 252, 254, 255  # RT_TABLE_*; the first stands for those beyond 255
 UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
 BOOT = 3  # RTPROT_BOOT, as `ip route` and the reference plugins
 UNICAST = 1  # RTN_UNICAST
 ONLINK = 4  # RTNH_F_ONLINK
-RTMSG = struct.Struct("=BBxxBBBBI")  # rtmsg: family, dst_len, table, protocol, scope, type, flags
+FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what it resolves to
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 6, 7, 8
 RTA_MULTIPATH, RTA_TABLE = 9, 15
-NEXTHOP = struct.Struct("=HxxI")  # rtnexthop: length, interface
 RTAX_MTU, RTAX_ADVMSS = 2, 8
-FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what it resolves to
+RTMSG = struct.Struct("=BBxxBBBBI")  # family, bits of dst, table, protocol, scope, type, flags
+RTNEXTHOP = struct.Struct("=HBxi")  # length, flags, index
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-NETWORK: dict[int, tuple[type[IPNetwork], bytes]] = {  # and where the default route leads
+_NETWORK: dict[
+    int, tuple[type[IPv4Network | IPv6Network], bytes]
+] = {  # of a family: its class, and the destination of a default route
     socket.AF_INET: (IPv4Network, bytes(4)),
     socket.AF_INET6: (IPv6Network, bytes(16)),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Route:
     """A route; `oif` is an interface index, `priority` the metric, `mtu` in bytes.
 
@@ -58,6 +59,7 @@ class Route:
     mtu: int = 0
     advmss: int = 0
     onlink: bool = False  # the gateway is on the link, whatever the other routes say
+    protocol: int = BOOT  # who made it (RTPROT_*)
 
 
 def add(route: Route) -> Request:
@@ -82,35 +84,35 @@ def delete(route: Route) -> Request:
 
 def _request(verb: str, kind: int, request_flags: int, route: Route) -> Request:
     default_scope = LINK if route.gateway is None and route.dst.version == 4 else UNIVERSE
+    attrs = number(RTA_TABLE, route.table) + number(RTA_OIF, route.oif)
+    if route.dst.prefixlen:
+        attrs += attribute(RTA_DST, route.dst.network_address.packed)
+    if route.gateway is not None:
+        attrs += attribute(RTA_GATEWAY, route.gateway.packed)
+    if route.src is not None:
+        attrs += attribute(RTA_PREFSRC, route.src.packed)
+    if route.priority:
+        attrs += number(RTA_PRIORITY, route.priority)
+    metrics = {RTAX_MTU: route.mtu, RTAX_ADVMSS: route.advmss}
+    if wanted := b"".join(number(*metric) for metric in metrics.items() if metric[1]):
+        attrs += attribute(RTA_METRICS, wanted)
     message = RTMSG.pack(
         FAMILY[route.dst.version],
         route.dst.prefixlen,
-        route.table if route.table <= LOCAL else COMPAT,
-        BOOT,
+        COMPAT if route.table > LOCAL else route.table,
+        route.protocol,
         default_scope if route.scope is None else route.scope,
         UNICAST,
         ONLINK if route.onlink else 0,
     )
-    message += number(RTA_TABLE, route.table) + number(RTA_OIF, route.oif)
-    if route.dst.prefixlen:
-        message += attribute(RTA_DST, route.dst.network_address.packed)
-    if route.gateway is not None:
-        message += attribute(RTA_GATEWAY, route.gateway.packed)
-    if route.src is not None:
-        message += attribute(RTA_PREFSRC, route.src.packed)
-    if route.priority:
-        message += number(RTA_PRIORITY, route.priority)
-    metrics = ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss))
-    if wanted := [number(*metric) for metric in metrics if metric[1]]:
-        message += attribute(RTA_METRICS, b"".join(wanted))
     via = f" via {route.gateway}" if route.gateway else ""
-    return Request(f"{verb} route {route.dst}{via}", kind, request_flags, message)
+    return Request(f"{verb} route {route.dst}{via}", kind, request_flags, message + attrs)
 
 
 def match(rtnl: Netlink, address: IPAddress) -> Route | None:
     """Return the routing table's entry for packets to `address`; None when unreachable."""
-    family, length = FAMILY[address.version], address.max_prefixlen
-    message = RTMSG.pack(family, length, 0, 0, 0, 0, FIB_MATCH) + attribute(RTA_DST, address.packed)
+    message = RTMSG.pack(FAMILY[address.version], address.max_prefixlen, 0, 0, 0, 0, FIB_MATCH)
+    message += attribute(RTA_DST, address.packed)
     try:
         return next(_routes(rtnl.ask(Request(f"get route {address}", RTM_GETROUTE, 0, message))))
     except KernelError as error:
@@ -119,47 +121,59 @@ def match(rtnl: Netlink, address: IPAddress) -> Route | None:
         raise
 
 
-def list_all(rtnl: Netlink, family: int, table: int = MAIN) -> Iterator[Route]:
-    """Yield the routes of IP version `family` (4 or 6) in `table`."""
-    message = RTMSG.pack(FAMILY[family], 0, min(table, LOCAL), 0, 0, 0, 0) + number(
-        RTA_TABLE, table
-    )
+def list_all(
+    rtnl: Netlink, family: int, table: int = MAIN, *, protocol: int = 0
+) -> Iterator[Route]:
+    """Yield the routes of IP version `family` (4 or 6) in `table`, of one `protocol` or of all.
+
+    One with several next hops comes once for each.
+    """
+    message = RTMSG.pack(FAMILY[family], 0, min(table, LOCAL), protocol, 0, 0, 0)
+    message += number(RTA_TABLE, table)
     for payload in rtnl.dump(Request("list routes", RTM_GETROUTE, 0, message)):
         yield from _routes(payload)
 
 
 def _routes(payload: bytes) -> Iterator[Route]:
     """Yield the route in an rtmsg, once for each of its next hops."""
-    family, length, table, _, scope, _, _ = RTMSG.unpack_from(payload)
+    family, length, table, protocol, scope, _, flags = RTMSG.unpack_from(payload)
     fields = dict(attributes(payload[RTMSG.size :]))
-    network, default = NETWORK[family]
+    network, nowhere = _NETWORK[family]
     metrics = dict(attributes(fields.get(RTA_METRICS, b"")))
-    route = Route(
-        dst=network((fields.get(RTA_DST, default), length)),
-        oif=_number(fields.get(RTA_OIF)),
-        gateway=_address(fields.get(RTA_GATEWAY)),
-        src=_address(fields.get(RTA_PREFSRC)),
-        table=_number(fields.get(RTA_TABLE)) or table,
-        scope=scope,
-        priority=_number(fields.get(RTA_PRIORITY)),
-        mtu=_number(metrics.get(RTAX_MTU)),
-        advmss=_number(metrics.get(RTAX_ADVMSS)),
-    )
+    for index, gateway in _hops(fields):
+        yield Route(
+            dst=network((fields.get(RTA_DST, nowhere), length)),
+            oif=index,
+            gateway=_address(gateway),
+            src=_address(fields.get(RTA_PREFSRC)),
+            table=_number(fields.get(RTA_TABLE)) or table,
+            scope=scope,
+            priority=_number(fields.get(RTA_PRIORITY)),
+            mtu=_number(metrics.get(RTAX_MTU)),
+            advmss=_number(metrics.get(RTAX_ADVMSS)),
+            onlink=bool(flags & ONLINK),
+            protocol=protocol,
+        )
+
+
+def _hops(fields: dict[int, bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (index, gateway) of each next hop."""
     hops = fields.get(RTA_MULTIPATH, b"")
     if not hops:
-        yield route
-    while hops:
-        size, oif = NEXTHOP.unpack_from(hops)
-        gateway = dict(attributes(hops[NEXTHOP.size : size])).get(RTA_GATEWAY)
-        yield dataclasses.replace(route, oif=oif, gateway=_address(gateway))
-        hops = hops[size + 3 & ~3 :]
-
-
-def _address(packed: bytes | None) -> IPAddress | None:
-    if packed is None:
-        return None
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+        yield _number(fields.get(RTA_OIF)), fields.get(RTA_GATEWAY)
+    offset = 0
+    while offset < len(hops):
+        length, _, index = RTNEXTHOP.unpack_from(hops, offset)
+        inner = dict(attributes(hops[offset + RTNEXTHOP.size : offset + length]))
+        yield index, inner.get(RTA_GATEWAY)
+        offset += (length + 3) & ~3
 
 
 def _number(value: bytes | None) -> int:
-    return int.from_bytes(value or b"", sys.byteorder)
+    return int.from_bytes(value, sys.byteorder) if value else 0
+
+
+def _address(value: bytes | None) -> IPAddress | None:
+    if value is None:
+        return None
+    return IPv4Address(value) if len(value) == 4 else IPv6Address(value)

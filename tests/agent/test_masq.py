@@ -4,24 +4,19 @@ This host is the node: it has a pod, a link to another node with a pod, and one 
 which knows no way back to pods.
 """
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cni.agent import settings
-from cni.agent.masq import Masquerade
-from cni.cluster import Cluster, Node
-from cni.config import Section
-from cni.kernel import clustertable
 from cni.kernel.netns import entered
-from tests import faults, lab, networks, packets, pods
+from tests import lab, networks, packets, pods
+from tests.agent.masq import PROXY, apply, cluster
 from tests.packets import reachable, seen_from
 
 POD = {4: "10.244.1.2", 6: "fd00:244:1::2"}
@@ -62,32 +57,6 @@ addr add 203.0.113.9/24 dev eth0
 addr add 2001:db8::9/64 dev eth0 nodad
 link set eth0 up
 """
-
-
-def node(number: int) -> Node:
-    """Return a node of the cluster; 1 is this one."""
-    return Node(
-        f"node-{number}",
-        (ip_address(f"172.18.0.{number + 1}"), ip_address(f"fc00:18::{number + 1}")),
-        (ip_network(f"10.244.{number}.0/24"), ip_network(f"fd00:244:{number}::/64")),
-    )
-
-
-def cluster(*peers: int) -> Cluster:
-    """Return what node 1 sees."""
-    return Cluster(node(1), tuple(map(node, peers)), ())
-
-
-def role(**said: Any) -> Masquerade:
-    """Return the role, with settings as in a file."""
-    return Masquerade(settings.read(Section({"roles": ["vxlan", "masq"]} | said)))
-
-
-def apply(**said: Any) -> Masquerade:
-    """Let the role do its first pass, with node 2 as a peer."""
-    one = role(**said)
-    assert one.reconcile(cluster(2), full=True).repairs
-    return one
 
 
 @pytest.fixture
@@ -177,20 +146,6 @@ def bound_to(source: str, target: str) -> Iterator[str]:
         yield ear.recvfrom(10)[1][0]
 
 
-PROXY = """
-table ip proxy {
-    chain services {
-        type nat hook prerouting priority dstnat
-        tcp dport 80 meta mark set meta mark | 0x4000
-    }
-    chain sources {
-        type nat hook postrouting priority srcnat
-        meta mark & 0x4000 != 0 snat to 203.0.113.77
-    }
-}
-"""
-
-
 @pytest.mark.usefixtures("wired")
 @pytest.mark.parametrize("first", ["kube-proxy", "we"])
 def test_what_kube_proxy_masquerades_is_left_to_it(first: str) -> None:
@@ -257,6 +212,13 @@ def test_the_node_enters_the_overlay_with_the_address_of_its_device(version: int
 # the overlay's UDP
 
 
+def dropped(client: str, to: tuple[str, int]) -> bool:
+    """Tell whether a datagram gets no answer from the node; it is not waited for as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packets, "TIMEOUT_S", 0.3)
+        return not reachable(client, "", to, kind="udp")
+
+
 def tracked(port: int) -> int:
     """Return how many flows to that UDP port the node keeps in mind."""
     return lab.run(f"conntrack -L -p udp --dport {port}", check=False).count("udp")
@@ -282,10 +244,10 @@ def test_only_nodes_may_send_into_the_overlay(version: int) -> None:
     options: dict[str, Any] = {"kind": "udp"}
 
     assert reachable("other", "", (NODE[version], VXLAN), **options)
-    assert not reachable("outside", "", (HERE[version], VXLAN), **options)
+    assert dropped("outside", (HERE[version], VXLAN))
     assert reachable("outside", "", (HERE[version], VXLAN + 1), **options)
     one.reconcile(cluster(), full=False)
-    assert not reachable("other", "", (NODE[version], VXLAN), **options)
+    assert dropped("other", (NODE[version], VXLAN))
 
 
 @pytest.mark.usefixtures("wired")
@@ -293,7 +255,7 @@ def test_a_pod_may_talk_to_that_port_of_others_but_not_of_its_node() -> None:
     apply()
 
     assert seen_from("pod", "outside", (OUTSIDE[4], VXLAN), kind="udp") == HERE[4]
-    assert not reachable("pod", "", (NODE[4], VXLAN), kind="udp")
+    assert dropped("pod", (NODE[4], VXLAN))
 
 
 @pytest.mark.usefixtures("wired")
@@ -303,81 +265,6 @@ def test_without_an_overlay_the_port_is_as_any_other(said: Any) -> None:
 
     assert reachable("outside", "", (HERE[4], VXLAN), kind="udp")
     assert tracked(VXLAN) == 1
-
-
-# the table
-
-
-def table() -> str:
-    return lab.run("nft -s list table inet pycni-node", check=False)
-
-
-BREAK = {
-    "the table is deleted": "delete table inet pycni-node",
-    "all is flushed": "flush ruleset",
-    "a chain is flushed": "flush chain inet pycni-node leaving4",
-    "a chain is deleted": "flush chain inet pycni-node input\ndelete chain inet pycni-node input",
-    "a rule is put before ours": "insert rule inet pycni-node postrouting accept",
-    "a policy is another": "chain inet pycni-node input { policy drop; }",
-    "a node is missing": "delete element inet pycni-node nodes4 { 172.18.0.3 }",
-    "a node is too many": "add element inet pycni-node nodes6 { fc00::9 }",
-    "a network is missing": "delete element inet pycni-node cluster4 { 10.244.0.0/16 }",
-    "a network is too many": "add element inet pycni-node cluster6 { fd99::/32 }",
-    "a set is flushed": "flush set inet pycni-node cluster6",
-    "a rule is another": "replace rule inet pycni-node leaving4 handle HANDLE accept",
-}
-CIDRS = ["10.244.0.0/16", "fd00:244::/32"]
-
-
-@pytest.mark.usefixtures("host")
-@pytest.mark.parametrize("way", BREAK)
-def test_what_is_broken_is_mended(way: str) -> None:
-    one = apply(clusterCIDRs=CIDRS)
-    whole = table()
-    last = lab.run("nft -a list chain inet pycni-node leaving4").split("# handle")[-1].split()[0]
-    lab.run("nft -f -", stdin=BREAK[way].replace("HANDLE", last))
-    assert table() != whole
-
-    report = one.reconcile(cluster(2), full=True)
-
-    assert report.repairs
-    assert table() == whole
-    assert one.reconcile(cluster(2), full=True).repairs == {}
-
-
-@pytest.mark.usefixtures("host")
-def test_an_agent_that_starts_again_finds_all_in_order() -> None:
-    one = apply()
-    whole = table()
-    assert one.reconcile(cluster(2), full=False).repairs == {}
-
-    assert role().reconcile(cluster(2), full=True).repairs == {}
-
-    assert table() == whole
-
-
-@pytest.mark.usefixtures("host")
-def test_other_tables_stay_as_they_are() -> None:
-    lab.run("nft -f -", stdin=PROXY)
-    before = lab.run("nft list ruleset")
-
-    apply()
-    assert clustertable.delete()
-    assert not clustertable.delete()
-
-    assert lab.run("nft list ruleset") == before
-
-
-@pytest.mark.usefixtures("host")
-def test_random_ports_can_be_switched_off() -> None:
-    one = apply()
-    assert table().count("fully-random") == 6
-
-    one = role(masquerade={"fullyRandom": False})
-
-    assert one.reconcile(cluster(2), full=True).repairs
-    assert "fully-random" not in table()
-    assert table().count("masquerade comment") == 6
 
 
 @pytest.mark.usefixtures("wired")
@@ -401,60 +288,3 @@ def test_a_connection_goes_on_while_the_rules_change() -> None:
                 mouth.sendall(b"on")
                 assert far.recv(10) == b"on"
         assert peer[0] == HERE[4]
-
-
-@pytest.mark.usefixtures("host")
-def test_wherever_the_agent_dies_the_table_is_the_old_one_or_the_new_one() -> None:
-    one = apply()
-    old = table()
-    apply(overlay={"port": 4789})
-    new = table()
-    for count in range(1, faults.LIMIT):
-        one.reconcile(cluster(2), full=True)
-        child = os.fork()
-        if child == 0:
-            try:
-                faults.stop_at(count, ("cni/kernel/clustertable.py",), faults.kill)
-                apply(overlay={"port": 4789})
-            finally:
-                os._exit(0)
-        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-        assert table() in (old, new)
-        if not killed:
-            break
-    assert table() == new
-    assert count > 20
-
-
-@pytest.mark.usefixtures("host")
-def test_thousands_of_nodes_are_one_transaction() -> None:
-    addresses = [
-        ip_address(f"172.{16 + i // 65536}.{i // 256 % 256}.{i % 256}") for i in range(6000)
-    ]
-    peers = tuple(
-        Node(f"peer-{i}", (one,), (ip_network((int(ip_address("10.0.0.0")) + i * 512, 24)),))
-        for i, one in enumerate(addresses)
-    )
-    one = role()
-
-    whole = Cluster(node(1), peers, ())
-    assert one.reconcile(whole, full=True).wanted > 18000
-    assert one.reconcile(whole, full=True).repairs == {}
-    fewer = Cluster(node(1), peers[1:], ())
-    assert one.reconcile(fewer, full=False).repairs == {"element": 3}
-    assert one.reconcile(fewer, full=True).repairs == {}
-
-
-@pytest.mark.usefixtures("host")
-def test_pods_that_their_network_masquerades_too_are_told_of(source_bin: Path) -> None:
-    suite = lab.Suite(source_bin, imported=True)
-    pods.add(suite, networks.ptp("10.99.0.0/24", ipMasq=True), pod="foreign")
-    one = apply()
-    assert one.reconcile(cluster(2), full=True).alarms == ()
-    pods.add(suite, networks.ptp("10.244.1.0/24", ipMasq=True))
-
-    (alarm,) = one.reconcile(cluster(2), full=True).alarms
-
-    assert "1 addresses of pods, 10.244.1.2" in alarm
-    assert "ipMasq" in alarm

@@ -18,7 +18,7 @@ from tests.pods import add, elements, leases, verb, veths
 
 LOADED = (plugins.ptp, ipam.host_local, firewall, leftovers)  # the children need not load them
 pytestmark = pytest.mark.usefixtures("host")
-FILES = ("plugins/ptp.py", "cni/veth.py", "cni/pod.py")
+FILES = ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py")
 ALL_FILES = (*FILES, "cni/kernel/firewall.py")
 CONF = networks.ptp("10.244.0.0/24", "fd00:10:244::/64", ipMasq=True)
 

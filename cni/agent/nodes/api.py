@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,10 +50,10 @@ class ApiError(Exception):
 
 
 class Api:
-    """One connection to the API."""
+    """One connection to the API; once `stop` is set, it begins nothing more."""
 
-    def __init__(self, access: Access, patience: Patience) -> None:
-        self.server, self._patience = access.server, patience
+    def __init__(self, access: Access, patience: Patience, stop: threading.Event) -> None:
+        self.server, self._patience, self._stop = access.server, patience, stop
         self._response: BaseHTTPResponse | None = None
         with _translated(f"reach the API at {access.server}"):
             self._pool, self._path = _pool(access, patience)
@@ -87,8 +88,8 @@ class Api:
                     raise _refusal(event.section("object"))
                 yield event
 
-    def stop(self) -> None:
-        """Let the thread that waits for an answer see the end of it; from any thread."""
+    def interrupt(self) -> None:
+        """Let the thread that waits for an answer see the end of it; for another thread."""
         response = self._response
         if response is not None:
             with suppress(OSError, ValueError, RuntimeError):  # it has just ended by itself
@@ -110,6 +111,8 @@ class Api:
             retries=False,
         )
         self._response = response
+        if self._stop.is_set():
+            raise ApiError("it is time to stop")
         if response.status != http.HTTPStatus.OK:
             raise _refusal(_status(response))
         return response
@@ -133,7 +136,7 @@ def _status(response: BaseHTTPResponse) -> Section:
 
 
 def _refusal(status: Section) -> ApiError:
-    code, message = status.integer("code"), status.string("message")
+    code, message = status.integer("code"), str(status.get("message") or "")
     known = {one.value: one.phrase for one in http.HTTPStatus}
     text = " ".join(f"{code} {known.get(code, '')}: {message[:500]}".split())
     return ApiError(f"the API says {text.removesuffix(':')}", relist=code not in PASSING)
@@ -141,10 +144,13 @@ def _refusal(status: Section) -> ApiError:
 
 def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
     """Yield each line as soon as it is there."""
-    rest = b""
+    rest = bytearray()
     while piece := response.read1(1 << 16):
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
+        *lines, tail = piece.split(b"\n")
+        for line in lines:
+            yield bytes(rest + line)
+            rest.clear()
+        rest += tail
         if len(rest) > LINE_MAX:
             message = f"a line is longer than {LINE_MAX} bytes"
             raise ValueError(message)
@@ -152,10 +158,10 @@ def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
         raise ApiError("the answer ends in the middle of an event")
 
 
-def _pool(access: Access, patience: Patience) -> tuple[urllib3.HTTPConnectionPool, str]:
+def _pool(access: Access, patience: Patience) -> tuple[urllib3.HTTPSConnectionPool, str]:
     """Return the connections to the API, of which there is one, and the path of its nodes."""
     url = urllib3.util.parse_url(access.server)
-    if not url.host or url.scheme not in (None, "https", "http"):
+    if not url.host or url.scheme not in (None, "https"):  # no token goes over the wire in clear
         raise ApiError("its URL is not like https://192.0.2.1:6443")
     headers = {"User-Agent": f"pycnid/{__version__}", "Accept": "application/json"}
     if access.token:
@@ -168,10 +174,6 @@ def _pool(access: Access, patience: Patience) -> tuple[urllib3.HTTPConnectionPoo
         (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     ]
     path = f"{(url.path or '').rstrip('/')}/api/v1/nodes"
-    if url.scheme == "http":
-        return urllib3.HTTPConnectionPool(
-            url.host, url.port or 80, headers=headers, socket_options=options
-        ), path
     return urllib3.HTTPSConnectionPool(
         url.host,
         url.port or 443,
@@ -211,6 +213,9 @@ def _translated(what: str) -> Iterator[None]:
 
 def _cause(error: BaseException) -> str:
     """Return what the system or TLS said, below what two libraries say of it."""
+    cut = isinstance(error, urllib3.exceptions.ProtocolError)
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "the connection is lost" if cut else str(error)

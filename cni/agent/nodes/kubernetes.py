@@ -17,6 +17,7 @@ from cni.config import Section
 from cni.errors import CniError
 
 log = logging.getLogger(__name__)
+THREAD = "nodes-api"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Pace:
     the nodes of a cluster do not come all at once; `healthy` without a failure, and it starts
     from `first`.  A watch that ends within `brief` is a failure too.  Changes are told at once,
     but with `gap` between two; the nodes on disk, when the API has not answered after `grace`.
+    `look` is how long it may take to see that it is time to stop.
     """
 
     first: float = 0.8
@@ -35,6 +37,7 @@ class Pace:
     brief: float = 1.0
     gap: float = 0.1
     grace: float = 2.0
+    look: float = 0.5
     patience: Patience = field(default_factory=Patience)
 
 
@@ -51,6 +54,7 @@ class KubernetesNodes:
         self._news = threading.Event()
         self._api: Api | None = None
         self._refused: dict[str, str] = {}  # nodes that are none, and why
+        self._told: set[str] = set()  # since the API answered last
         self._pause, self._failed = self._pace.first, 0.0
 
     def health(self) -> SourceHealth:
@@ -59,16 +63,16 @@ class KubernetesNodes:
 
     def run(self, changed: Changed, stop: threading.Event) -> None:
         """Call `changed` with all nodes by name after each change, until `stop`."""
-        reader = threading.Thread(target=self._follow, args=(stop,), daemon=True)
+        reader = threading.Thread(target=self._follow, args=(stop,), name=THREAD, daemon=True)
         reader.start()
         known = self._cache.load()
-        if known and not self._news.wait(self._pace.grace):
+        if known and not self._news.wait(self._pace.grace) and not stop.is_set():
             log.warning(
                 "the Kubernetes API does not answer: serving %d nodes as last seen", len(known)
             )
             changed(known)
         while not stop.is_set():
-            if self._news.wait(0.5):
+            if self._news.wait(self._pace.look):
                 self._news.clear()
                 known = self._nodes()
                 changed(known)
@@ -79,7 +83,7 @@ class KubernetesNodes:
 
     def _end(self, reader: threading.Thread) -> None:
         if self._api:
-            self._api.stop()
+            self._api.interrupt()
         reader.join(2)  # it may be connecting: then it ends with the process
 
     def _nodes(self) -> Mapping[str, Node]:
@@ -91,7 +95,7 @@ class KubernetesNodes:
         """Keep up with the API, until `stop`."""
         while not stop.is_set():
             try:
-                self._connect()
+                self._connect(stop)
             except (ApiError, CniError) as error:
                 if not stop.is_set():
                     self._fail(str(error))
@@ -104,16 +108,16 @@ class KubernetesNodes:
                 continue
             stop.wait(self._next_pause())
 
-    def _connect(self) -> None:
+    def _connect(self, stop: threading.Event) -> None:
         """List, unless we need not; then watch until the API ends it."""
-        with closing(Api(self._access(), self._pace.patience)) as api:
+        with closing(Api(self._access(), self._pace.patience, stop)) as api:
             self._api = api
             try:
                 if not self._version:
                     self._list(api)
                 self._watch(api)
             except CniError as error:
-                text = f"the API at {api.server} answers garbage: {error}"
+                text = f"cannot follow nodes of {api.server}: it answers garbage: {error}"
                 raise ApiError(text, relist=True) from error
 
     def _list(self, api: Api) -> None:
@@ -121,7 +125,7 @@ class KubernetesNodes:
         entries: dict[str, objects.Entry] = {}
         version = ""
         for page in api.pages():
-            self._answered()
+            self._health = replace(self._health, last_contact=time.monotonic())
             version = objects.version(page)
             for item in page.sections("items"):
                 self._read(item, entries)
@@ -135,11 +139,13 @@ class KubernetesNodes:
     def _watch(self, api: Api) -> None:
         began = time.monotonic()
         for event in api.watch(self._version):
-            self._answered()
+            self._health = SourceHealth(synced=True, last_contact=time.monotonic())
             if event:
                 self._take(event)
+                self._recovered()
         if time.monotonic() - began < self._pace.brief:
-            raise ApiError(f"the API at {api.server} ends each watch at once")
+            raise ApiError(f"cannot watch nodes of {api.server}: it ends each watch at once")
+        self._recovered()
 
     def _take(self, event: Section) -> None:
         kind, item = event.string("type"), event.section("object")
@@ -160,7 +166,7 @@ class KubernetesNodes:
         """Put the node into `entries`; when it cannot be read, as it was before."""
         name = objects.name(item)
         try:
-            entries[name] = objects.entry(item)
+            entries[name] = objects.entry(Section(item.values))
             self._refused.pop(name, None)
         except CniError as error:
             if self._refused.get(name) != str(error):
@@ -169,14 +175,15 @@ class KubernetesNodes:
             if name in self._entries:
                 entries[name] = self._entries[name]
 
-    def _answered(self) -> None:
-        if self._health.last_error:
+    def _recovered(self) -> None:
+        if self._told:
             log.info("the Kubernetes API answers again")
-        self._health = SourceHealth(self._health.synced, time.monotonic())
+            self._told.clear()
 
     def _fail(self, text: str) -> None:
-        if text != self._health.last_error:
+        if text not in self._told:
             log.error("%s; the nodes that are known remain", text)
+        self._told.add(text)
         self._health = replace(self._health, last_error=text)
 
     def _next_pause(self) -> float:
