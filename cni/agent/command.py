@@ -1,26 +1,20 @@
-"""The command `pycnid`: reads the command line and the settings, supervises the processes."""
+"""The command line of `pycnid`, and the settings that it leads to."""
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import click
 
 from cni import __version__
-from cni.agent import settings, warm
-from cni.agent.listener import Listener, build_id
+from cni.agent import settings
 from cni.agent.settings import LISTEN, ROLES, WARM, Settings
-from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
-from cni.agent.warm import Limits, Zygote
 from cni.errors import CniError
 from cni.handover import SOCKET
 
-Command = Callable[..., None]
-LIMITS = Limits()
+Command = Callable[..., Settings]
 KEYS = {  # of the settings, by the name of the option
     "roles": "roles",
     "node_name": "nodeName",
@@ -60,17 +54,16 @@ def _option(flag: str, text: str, default: object = "", **how: Any) -> Callable[
 @_option(
     "--workers",
     "Invocations served at once; others wait.",
-    LIMITS.workers,
+    settings.WORKERS,
     type=click.IntRange(1, 1000),
 )
 @_option(
     "--limit",
     "Seconds after which an invocation is stopped.",
-    f"{LIMITS.seconds:g}",
+    f"{settings.LIMIT:g}",
     type=click.FloatRange(min=0, min_open=True),
 )
-@click.pass_context
-def pycnid(context: click.Context, /, config: str | None, **options: Any) -> None:
+def pycnid(config: str | None, **options: Any) -> Settings:
     """Keep the CNI programs of this directory loaded, so that they start at once.
 
     With more roles: routes to the other nodes' pods (routes, vxlan), masquerading (masq), and the
@@ -79,51 +72,25 @@ def pycnid(context: click.Context, /, config: str | None, **options: Any) -> Non
     """
     if config is None:
         config = settings.PATH if os.path.exists(settings.PATH) else ""
-    given = {KEYS[name]: value for name, value in options.items() if value not in (None, ())}
-    found = settings.load(config, given)
-    listener = Listener(found.socket)
-    children = []
-    if WARM in found.roles:
-        children += [Child("the warm role", partial(_warm, listener, found.limits, context.obj))]
-    if found.needs_nodes:
-        children += [Child("the node's roles", partial(_node, found))]
-    context.exit(Supervisor(children, [listener] if WARM in found.roles else []).run())
+    given = {
+        KEYS[name]: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if value not in (None, ())
+    }
+    return settings.load(config, given)
 
 
-def _warm(listener: Listener, limits: Limits, program: Callable[[], int]) -> None:
-    """Be the zygote."""
-    warm.load()
-    zygote = Zygote(listener.socket, build_id(), limits, program)
-    zygote.take_signals()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    notify("READY=1")
-    zygote.run()
-
-
-def _node(found: Settings) -> None:
-    """Be the process of the other roles: READY is then the zygote's word, if there is one."""
-    from cni.agent.node import Node
-
-    node = Node(found)
-    if WARM not in found.roles:
-        notify("READY=1")
-    node.run()
-
-
-def main(program: Callable[[], int]) -> int:
-    """Run the agent; return its exit status."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="pycnid: %(levelname)s: %(message)s"
-    )
+def read() -> tuple[int, Settings | None]:
+    """Return the settings, or none and the exit status: what is to be said has been said."""
     try:
-        status = pycnid(obj=program, standalone_mode=False)
+        found = pycnid.main(prog_name="pycnid", standalone_mode=False)
     except click.ClickException as error:
         said = error.format_message().rstrip(".")
         sys.stderr.write(f"pycnid: {said}; see pycnid --help\n")
-        return error.exit_code
+        return error.exit_code, None
     except click.Abort:
-        return 130
-    except (CniError, OSError) as error:
+        return 130, None
+    except CniError as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the text says it all
-        return 1
-    return status if isinstance(status, int) else 0
+        return 1, None
+    return (0, found) if isinstance(found, Settings) else (0, None)

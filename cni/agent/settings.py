@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cni import document
-from cni.agent.warm import Limits
 from cni.config import IPNetwork, Section
 from cni.errors import CniError, invalid_config
 from cni.handover import SOCKET
@@ -20,6 +19,7 @@ PATH = "/etc/pycni/agent.yaml"
 WARM, ROUTES, VXLAN, MASQ = "warm", "routes", "vxlan", "masq"
 ROLES = (WARM, ROUTES, VXLAN, MASQ)
 CONFLIST = "/etc/cni/net.d/10-pycni.conflist"
+WORKERS, LIMIT = 16, 240.0  # as cni.agent.warm has them, which loads much
 LISTEN = "127.0.0.1:9473"
 KEYS = {  # of the object, and of those in it
     "": "roles nodeName nodes clusterCIDRs serviceCIDR overlay masquerade conflist listen warm",
@@ -52,7 +52,8 @@ class Settings:
     conflist: str
     listen: tuple[str, int] | None
     socket: str
-    limits: Limits
+    workers: int
+    limit: float
     values: Mapping[str, Any]
 
     @property
@@ -115,7 +116,8 @@ def read(section: Section) -> Settings:
         conflist=conflist.string("file", CONFLIST),
         listen=_listen(section),
         socket=warm.string("socket", SOCKET),
-        limits=_limits(warm),
+        workers=_workers(warm),
+        limit=_limit(warm),
         values=section.values,
     )
 
@@ -159,13 +161,17 @@ def _listen(section: Section) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-def _limits(section: Section) -> Limits:
-    limits = Limits()
-    workers, seconds = section.integer("workers", limits.workers), section.get("limit")
+def _workers(section: Section) -> int:
+    workers = section.integer("workers", WORKERS)
     if not 1 <= workers <= 1000:
         raise section.refuse("workers", "1 to 1000")
+    return workers
+
+
+def _limit(section: Section) -> float:
+    seconds = section.get("limit")
     if seconds is None:
-        seconds = limits.seconds
+        return LIMIT
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
         raise section.refuse("limit", "a number of seconds")
-    return Limits(workers, seconds, limits.grace)
+    return seconds

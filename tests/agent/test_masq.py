@@ -214,9 +214,7 @@ def test_the_node_enters_the_overlay_with_the_address_of_its_device(version: int
 
 def dropped(client: str, to: tuple[str, int]) -> bool:
     """Tell whether a datagram gets no answer from the node; it is not waited for as long."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packets, "TIMEOUT_S", 0.3)
-        return not reachable(client, "", to, kind="udp")
+    return not reachable(client, "", to, kind="udp", timeout=0.3)
 
 
 def tracked(port: int) -> int:

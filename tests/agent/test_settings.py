@@ -39,7 +39,8 @@ def test_nobody_said_anything(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = settings.load("", {})
 
-    assert (found.roles, found.socket, found.limits) == (("warm",), SOCKET, Limits())
+    assert (found.roles, found.socket) == (("warm",), SOCKET)
+    assert Limits(found.workers, found.limit) == Limits()
     assert not found.needs_nodes
     assert found.listen == ("127.0.0.1", 9473)
     assert found.overlay == Overlay()
@@ -59,7 +60,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (found.excluded, found.fully_random) == ((ip_network("192.168.0.0/16"),), False)
     assert (found.template, found.conflist) == ("/etc/pycni/template", "/run/x.conflist")
     assert found.listen == ("::1", 9000)
-    assert (found.socket, found.limits) == ("/run/x.sock", Limits(3, 1.5))
+    assert (found.socket, found.workers, found.limit) == ("/run/x.sock", 3, 1.5)
 
 
 def test_another_program_reads_the_same_from_what_was_read(tmp_path: Path) -> None:
@@ -73,14 +74,14 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     found = loaded(tmp_path, WHOLE, nodeName="other", warm_workers=9, nodes_apiServer="https://a")
 
     assert found.node_name == "other"
-    assert found.limits == Limits(9, 1.5)
+    assert (found.workers, found.limit) == (9, 1.5)
     assert (found.nodes_file, found.api_server) == ("/etc/pycni/nodes.yaml", "https://a")
 
 
 def test_options_win_over_keys_in_another_case(tmp_path: Path) -> None:
     found = loaded(tmp_path, "Roles: [routes]\nWARM: {Workers: 2}", roles=["warm"], warm_workers=4)
 
-    assert (found.roles, found.limits.workers) == (("warm",), 4)
+    assert (found.roles, found.workers) == (("warm",), 4)
 
 
 def test_the_role_routes_needs_no_device(tmp_path: Path) -> None:
