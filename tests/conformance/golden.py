@@ -151,5 +151,6 @@ _FORMS = {
     "loopback": (_lo_legacy, _lo_old, _lo),
     "host-local": (_lease_legacy, _lease_old, _lease),
     "ptp": (_veth_legacy, _veth_old, _veth),
+    "vxlan": (_veth_legacy, _veth_old, _veth),
     "portmap": (_chained_legacy, _chained_old, _chained),
 }
