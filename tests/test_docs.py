@@ -190,6 +190,13 @@ def recorded(value: Any, keys: set[str]) -> Any:
 
 OBJECTS = {  # so that what is in them is asked for
     "ptp": {"ipam": networks.ipam(), "dns": {"domain": "x"}},
+    "bridge": {
+        "ipam": networks.ipam(),
+        "dns": {"domain": "x"},
+        "vlanTrunk": [{}],
+        "args": {"cni": {}},
+        "runtimeConfig": {},
+    },
     "host-local": {
         "ipam": networks.ipam(subnet="10.9.0.0/24"),
         "args": {"cni": {"ips": ["10.9.0.7"]}},

@@ -80,6 +80,7 @@ _OWN = {
     "loopback": _loopback,
     "ptp": _with_ipam,
     "vxlan": _direct,
+    "bridge": _with_ipam,
     "host-local": _with_ipam,
     "portmap": _portmap,
 }

@@ -32,6 +32,7 @@ NO_CIDR = (
     MASK,
 )
 NO_U32 = (*NO_INTEGER, -1, 1 << 32, HUGE, INFINITE)
+NO_MAC = (*NO_STRING, "no", "0a:00:00:00:00", "01:00:00:00:00:01", "0a:00:00:00:00:0g")
 NO_PATH = (*NO_STRING, "/run/\x00", "\ud800", "/run/" + "a" * 5000)
 
 Keys = dict[str, tuple[Any, ...]]
@@ -125,6 +126,21 @@ KEYS: dict[str, Keys] = {
         "peers.0.addresses": (*NO_STRINGS, ["x"], ["127.0.0.1"], ["10.0.0.1", "10.0.0.2"]),
         "peers.0.podCIDRs": (*NO_STRINGS, ["x"], ["10.1.2.3/99"]),
     },
+    "bridge": {
+        "bridge": (*NO_STRING, "", "a/b", "a b", ".", "a" * 16),
+        **dict.fromkeys(("isGateway", "isDefaultGateway", "forceAddress"), NO_TRUTH),
+        **dict.fromkeys(("hairpinMode", "promiscMode", "portIsolation"), NO_TRUTH),
+        **dict.fromkeys(("macspoofchk", "enabledad", "ipMasq"), NO_TRUTH),
+        **dict.fromkeys(("disableContainerInterface", "preserveDefaultVlan"), NO_TRUTH),
+        "ipMasqBackend": (*NO_STRING, "pf"),
+        "mtu": (*NO_INTEGER, -1, 67, 65536, HUGE, INFINITE),
+        "vlan": (*NO_INTEGER, -1, 4095, HUGE, INFINITE),
+        "vlanTrunk": (*NO_OBJECTS, [{"id": 0}], [{"minID": 1}], [{"minID": 2, "maxID": 1}]),
+        "runtimeConfig.mac": NO_MAC,
+        "args.cni.mac": NO_MAC,
+        "ipam.type": (*NO_STRING, "../../bin/sh", "/bin/sh", "..", "no-such", "a\x00"),
+        **{path: values[-2:] for path, values in IPAM.items()},
+    },
     "portmap": {
         "backend": (*NO_STRING, "pf"),
         "snat": NO_TRUTH,
@@ -149,6 +165,8 @@ NAMES = {  # what the message may say in place of the key
     "markMasqBit": "MasqMarkBit",
     "ipMasqBackend": "ipmasq backend",
     "type": "plugin",
+    "vlan": "VLAN ID",
+    "vlanTrunk": "trunk",
     **dict.fromkeys(("ranges", "ipRanges", "subnet", "gateway"), "range set"),
     **dict.fromkeys(("rangeStart", "rangeEnd"), "range set"),
 }
@@ -222,7 +240,7 @@ def test_a_value_that_a_key_cannot_have_is_refused_by_name(
 NEEDED = ("ipam", "ipam.type", "ipam.dataDir")  # to find what DEL must release
 
 
-@pytest.mark.parametrize("program", ["host-local", "ptp", "portmap"])
+@pytest.mark.parametrize("program", ["host-local", "ptp", "bridge", "portmap"])
 def test_del_releases_whatever_else_the_configuration_says(
     suite: lab.Suite, pod: str, program: str, subtests: pytest.Subtests
 ) -> None:
@@ -263,6 +281,7 @@ def test_gc_with_a_list_that_cannot_be_read_removes_nothing(
 
 LONG = "x" * 100_000
 LONG_VALUES = {
+    "bridge": ("bridge", "ipMasqBackend", "ipam.type", "runtimeConfig.mac"),
     "ptp": ("type", "ipMasqBackend", "ipam.type", "ipam.dataDir", "ipam.resolvConf"),
     "host-local": (
         *("ipam.dataDir", "ipam.resolvConf", "ipam.onDuplicate", "ipam.ranges.0.0.subnet"),
