@@ -136,7 +136,7 @@ def _status(response: BaseHTTPResponse) -> Section:
 
 
 def _refusal(status: Section) -> ApiError:
-    code, message = status.integer("code"), status.string("message")
+    code, message = status.integer("code"), str(status.get("message") or "")
     known = {one.value: one.phrase for one in http.HTTPStatus}
     text = " ".join(f"{code} {known.get(code, '')}: {message[:500]}".split())
     return ApiError(f"the API says {text.removesuffix(':')}", relist=code not in PASSING)
@@ -144,10 +144,13 @@ def _refusal(status: Section) -> ApiError:
 
 def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
     """Yield each line as soon as it is there."""
-    rest = b""
+    rest = bytearray()
     while piece := response.read1(1 << 16):
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
+        *lines, tail = piece.split(b"\n")
+        for line in lines:
+            yield bytes(rest + line)
+            rest.clear()
+        rest += tail
         if len(rest) > LINE_MAX:
             message = f"a line is longer than {LINE_MAX} bytes"
             raise ValueError(message)
@@ -215,4 +218,4 @@ def _cause(error: BaseException) -> str:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return "the answer ends in the middle" if cut else str(error)
+    return "the connection is lost" if cut else str(error)

@@ -18,8 +18,8 @@ _Stamp = tuple[int, ...]
 class FileNodes:
     """The nodes in the file at `path`; with errors in it, the last good ones remain."""
 
-    def __init__(self, path: str, look: float = LOOK) -> None:
-        self._path, self._look = path, look
+    def __init__(self, path: str, look: float = LOOK, settle: float = SETTLE) -> None:
+        self._path, self._look, self._settle = path, look, settle
         self._health = SourceHealth()
         self._told = ""
 
@@ -42,7 +42,7 @@ class FileNodes:
     def _settled(self, stop: threading.Event) -> _Stamp:
         """Return what tells this state of the file from others, once it stays; () for no file."""
         stamp = self._stamp()
-        while not stop.wait(SETTLE):
+        while not stop.wait(self._settle):
             before, stamp = stamp, self._stamp()
             if stamp == before:
                 break

@@ -117,7 +117,7 @@ class KubernetesNodes:
                     self._list(api)
                 self._watch(api)
             except CniError as error:
-                text = f"the API at {api.server} answers garbage: {error}"
+                text = f"cannot follow nodes of {api.server}: it answers garbage: {error}"
                 raise ApiError(text, relist=True) from error
 
     def _list(self, api: Api) -> None:
@@ -125,7 +125,7 @@ class KubernetesNodes:
         entries: dict[str, objects.Entry] = {}
         version = ""
         for page in api.pages():
-            self._answered()
+            self._health = replace(self._health, last_contact=time.monotonic())
             version = objects.version(page)
             for item in page.sections("items"):
                 self._read(item, entries)
@@ -139,11 +139,13 @@ class KubernetesNodes:
     def _watch(self, api: Api) -> None:
         began = time.monotonic()
         for event in api.watch(self._version):
-            self._answered()
+            self._health = SourceHealth(synced=True, last_contact=time.monotonic())
             if event:
                 self._take(event)
+                self._recovered()
         if time.monotonic() - began < self._pace.brief:
-            raise ApiError(f"the API at {api.server} ends each watch at once")
+            raise ApiError(f"cannot watch nodes of {api.server}: it ends each watch at once")
+        self._recovered()
 
     def _take(self, event: Section) -> None:
         kind, item = event.string("type"), event.section("object")
@@ -164,7 +166,7 @@ class KubernetesNodes:
         """Put the node into `entries`; when it cannot be read, as it was before."""
         name = objects.name(item)
         try:
-            entries[name] = objects.entry(item)
+            entries[name] = objects.entry(Section(item.values))
             self._refused.pop(name, None)
         except CniError as error:
             if self._refused.get(name) != str(error):
@@ -173,11 +175,10 @@ class KubernetesNodes:
             if name in self._entries:
                 entries[name] = self._entries[name]
 
-    def _answered(self) -> None:
-        if self._health.last_error:
+    def _recovered(self) -> None:
+        if self._told:
             log.info("the Kubernetes API answers again")
             self._told.clear()
-        self._health = SourceHealth(self._health.synced, time.monotonic())
 
     def _fail(self, text: str) -> None:
         if text not in self._told:

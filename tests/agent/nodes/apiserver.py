@@ -45,11 +45,10 @@ class Store:
             self.news.notify_all()
 
     def compact(self) -> None:
-        """Forget the past."""
+        """Forget the past, but for the watches that are under way."""
         with self.news:
             self.version += 1
             self.oldest = self.version
-            self.events.clear()
             self.snapshots.clear()
             self.news.notify_all()
 
@@ -60,11 +59,13 @@ class Store:
 class ApiServer:
     """Serves `store` over TLS, until it is stopped; it can be started again at its port."""
 
-    def __init__(self, pki: Pki) -> None:
+    def __init__(self, pki: Pki, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.store = Store()
         self.fault: Fault = lambda _: False
-        self.bookmark_s = 0.2
+        self.bookmark_s, self.bookmarks = 0.2, 0
         self.requests: list[Json] = []  # queries of lists and watches
+        self.times: list[float] = []  # when they came
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(pki.path("server.crt"), pki.path("server.key"))
         self._context.load_verify_locations(pki.path("ca.crt"))
@@ -78,7 +79,7 @@ class ApiServer:
         return self._port
 
     def start(self) -> None:
-        self._http = Http(("127.0.0.1", self._port), Handler)
+        self._http = Http((self.address, self._port), Handler)
         self._http.api, self._http.context = self, self._context
         self._port = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
@@ -148,6 +149,7 @@ class Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(url.query))
         if url.path == NODES:
             api.requests.append(query)
+            api.times.append(time.monotonic())
         if api.fault(self) or not self._allowed("GET"):
             return
         if "watch" in query:
@@ -245,12 +247,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _events(self, version: int, seconds: int) -> Iterator[Json]:
         store, end = self.server.api.store, time.monotonic() + seconds
+        if version < store.oldest:
+            gone = {"kind": "Status", "code": 410, "message": f"too old: {version}"}
+            yield {"type": "ERROR", "object": gone}
+            return
         while time.monotonic() < end:
             with store.news:
-                if version < store.oldest:
-                    gone = {"kind": "Status", "code": 410, "message": f"too old: {version}"}
-                    yield {"type": "ERROR", "object": gone}
-                    return
                 events = store.after(version)
                 if not events:
                     store.news.wait(self.server.api.bookmark_s)
@@ -260,5 +262,6 @@ class Handler(BaseHTTPRequestHandler):
                 yield {"type": kind, "object": item}
             version = events[-1][0] if events else now
             if not events:
+                self.server.api.bookmarks += 1
                 bookmark = {"kind": "Node", "metadata": {"resourceVersion": str(version)}}
                 yield {"type": "BOOKMARK", "object": bookmark}

@@ -17,8 +17,8 @@ from tests.agent.nodes.pki import Pki, make_pki
 MakeSource = Callable[..., KubernetesNodes]
 # Everything happens sooner, and in the order it has in a cluster.
 PACE = Pace(
-    first=0.02,
-    longest=0.2,
+    first=0.005,
+    longest=0.02,
     brief=0.2,
     gap=0.02,
     grace=0.3,

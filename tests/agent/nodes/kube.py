@@ -27,6 +27,8 @@ POLICIES = (
 class KubeApiServer:
     """etcd and kube-apiserver as processes of ours, their files in `directory`."""
 
+    address = "127.0.0.1"
+
     def __init__(self, pki: Pki, directory: Path) -> None:
         self._pki, self._directory = pki, directory
         self.port, self._etcd_port, peer = _free_port(), _free_port(), _free_port()

@@ -1,6 +1,7 @@
 """The nodes of the Kubernetes API: all of them, and each change, whatever happens in between."""
 
 import threading
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from cni import cluster as cni_cluster
 from cni.agent.nodes.kubernetes import THREAD
 from tests.agent.nodes.cluster import Cluster, Watcher
-from tests.agent.nodes.conftest import MakeSource
+from tests.agent.nodes.conftest import PACE, MakeSource
 from tests.lab import wait_until
 
 
@@ -170,8 +171,9 @@ def test_a_connection_that_carries_nothing_is_given_up(
 ) -> None:
     cluster.add("n1", "10.0.0.1", "10.244.1.0/24")
     cluster.relay.hold()
+    pace = replace(PACE, patience=replace(PACE.patience, connect=0.2))
 
-    with Watcher(make_source(cluster.access())) as seen:
+    with Watcher(make_source(cluster.access(), pace)) as seen:
         assert wait_until(lambda: "timed out" in seen.source.health().last_error, 10)
         cluster.relay.mend()
         assert seen.sees_names("n1")
