@@ -3,19 +3,25 @@
 import socket
 import struct
 import sys
-from ipaddress import IPv4Interface, ip_interface
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from ipaddress import ip_interface
 
 from cni.config import IPInterface
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attributes, wait_for
+from cni.kernel.netlink import (
+    CREATE,
+    EXCL,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+    number,
+    wait_for,
+)
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 NODAD, DADFAILED, TENTATIVE, NOPREFIXROUTE = 0x02, 0x08, 0x40, 0x200  # IFA_F_*
 IPV6_ADDRESSES = 9  # RTNLGRP_IPV6_IFADDR
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFADDRMSG = struct.Struct("=BBxxI")  # family, prefix length, index
 LONGEST_WITH_BROADCAST = 30  # prefix length
 
@@ -40,16 +46,12 @@ def delete(index: int, name: str, address: IPInterface) -> Request:
 def _request(
     what: str, kind: int, request_flags: int, index: int, address: IPInterface, flags: int = 0
 ) -> Request:
-    message = ifaddrmsg()
-    message["family"] = FAMILY[address.version]
-    message["prefixlen"] = address.network.prefixlen
-    message["index"] = index
-    text = str(address.ip)
-    attrs: list[tuple[str, Any]] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
-    if isinstance(address, IPv4Interface) and message["prefixlen"] <= LONGEST_WITH_BROADCAST:
-        attrs.append(("IFA_BROADCAST", str(address.network.broadcast_address)))
-    message["attrs"] = [*attrs, ("IFA_FLAGS", flags)]
-    return Request(what, kind, request_flags, message)
+    length, packed = address.network.prefixlen, address.ip.packed
+    message = IFADDRMSG.pack(FAMILY[address.version], length, index)
+    message += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    if address.version == 4 and length <= LONGEST_WITH_BROADCAST:
+        message += attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
+    return Request(what, kind, request_flags, message + number(IFA_FLAGS, flags))
 
 
 def get(rtnl: Netlink, index: int) -> list[IPInterface]:

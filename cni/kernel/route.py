@@ -10,7 +10,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from cni.config import IPAddress, IPNetwork
 from cni.errors import KernelError
-from cni.kernel.netlink import CREATE, EXCL, REPLACE, Netlink, Request, attribute, attributes
+from cni.kernel.netlink import (
+    CREATE,
+    EXCL,
+    REPLACE,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+    number,
+)
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 COMPAT, MAIN, LOCAL = 252, 254, 255  # RT_TABLE_*; the first stands for those beyond 255
@@ -75,7 +84,7 @@ def delete(route: Route) -> Request:
 
 def _request(verb: str, kind: int, request_flags: int, route: Route) -> Request:
     default_scope = LINK if route.gateway is None and route.dst.version == 4 else UNIVERSE
-    attrs = _attribute(RTA_TABLE, route.table) + _attribute(RTA_OIF, route.oif)
+    attrs = number(RTA_TABLE, route.table) + number(RTA_OIF, route.oif)
     if route.dst.prefixlen:
         attrs += attribute(RTA_DST, route.dst.network_address.packed)
     if route.gateway is not None:
@@ -83,9 +92,9 @@ def _request(verb: str, kind: int, request_flags: int, route: Route) -> Request:
     if route.src is not None:
         attrs += attribute(RTA_PREFSRC, route.src.packed)
     if route.priority:
-        attrs += _attribute(RTA_PRIORITY, route.priority)
+        attrs += number(RTA_PRIORITY, route.priority)
     metrics = {RTAX_MTU: route.mtu, RTAX_ADVMSS: route.advmss}
-    if wanted := b"".join(_attribute(*metric) for metric in metrics.items() if metric[1]):
+    if wanted := b"".join(number(*metric) for metric in metrics.items() if metric[1]):
         attrs += attribute(RTA_METRICS, wanted)
     message = RTMSG.pack(
         FAMILY[route.dst.version],
@@ -98,10 +107,6 @@ def _request(verb: str, kind: int, request_flags: int, route: Route) -> Request:
     )
     via = f" via {route.gateway}" if route.gateway else ""
     return Request(f"{verb} route {route.dst}{via}", kind, request_flags, message + attrs)
-
-
-def _attribute(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("=I", value))
 
 
 def match(rtnl: Netlink, address: IPAddress) -> Route | None:
@@ -124,7 +129,7 @@ def list_all(
     One with several next hops comes once for each.
     """
     message = RTMSG.pack(FAMILY[family], 0, min(table, LOCAL), protocol, 0, 0, 0)
-    message += _attribute(RTA_TABLE, table)
+    message += number(RTA_TABLE, table)
     for payload in rtnl.dump(Request("list routes", RTM_GETROUTE, 0, message)):
         yield from _routes(payload)
 
