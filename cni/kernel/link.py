@@ -58,6 +58,7 @@ class Link:
     alias: str
     peer: int
     master: int
+    altnames: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def parse(payload: bytes) -> Link:
         alias=_text(fields.get(IFLA_IFALIAS, b"")),
         peer=_number(fields.get(IFLA_LINK, b"")),
         master=_number(fields.get(IFLA_MASTER, b"")),
+        altnames=tuple(_text(one) for _, one in attributes(fields.get(IFLA_PROP_LIST, b""))),
     )
 
 

@@ -5,6 +5,7 @@ in which the SPEC shows the keys.  The text is JSON with four spaces and no newl
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -92,6 +93,7 @@ DNS = {"nameservers": ["192.0.2.1"], "search": ["a", "é"]}
 
 def _links(*kinds: str) -> list[Json]:
     """Return the host's links of these kinds, one of each, and the container's."""
+    links: list[tuple[Json, Json]]
     links = [(lab.ip(f"link show type {kind}")[0], {}) for kind in kinds]
     links.append((lab.ip("link show eth0", netns="pod")[0], {"sandbox": NETNS}))
     return [{"name": one["ifname"], "mac": one["address"]} | more for one, more in links]
@@ -141,7 +143,7 @@ def _chained() -> Json:
     return {"interfaces": [{"name": "eth0", "sandbox": NETNS}], "ips": [ip]}
 
 
-_FORMS = {
+_FORMS: dict[str, tuple[Callable[[], Json], ...]] = {
     "loopback": (_lo_legacy, _lo_old, _lo),
     "host-local": (_lease_legacy, _lease_old, _lease),
     "ptp": (_veth_legacy, partial(_veth_old, "veth"), partial(_veth, "veth")),

@@ -20,7 +20,7 @@ OTHER = {"type": "host-local", "dataDir": "/run/small", "ranges": SMALL}
 FILE = "/run/file"
 INTERFACES = ("ptp", "bridge")  # that ask IPAM
 TAKEN = {"type": "host-local", "dataDir": "/run/taken", "ranges": [[{"subnet": "10.8.0.0/24"}]]}
-UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "127.0.0.1"}]
+UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "224.0.0.1"}]  # nobody
 
 
 class Case(NamedTuple):
