@@ -72,13 +72,10 @@ class Ways:
 
 
 def _ways(config: Section) -> Ways:
-    overlay = Overlay(read_settings(config))
-    nodes = _nodes(config)
-    if nodes is None:
-        return Ways(overlay, None)
+    overlay, nodes = Overlay(read_settings(config)), _nodes(config)
     # the host's name as kubelet takes it
     name = config.string("nodeName") or os.uname().nodename.strip().lower()
-    return Ways(overlay, cluster(nodes, name))
+    return Ways(overlay, None if nodes is None else cluster(nodes, name))
 
 
 def _nodes(config: Section) -> Iterable[Node] | None:
