@@ -12,6 +12,7 @@ import plugins.vxlan
 from cni.cluster import describe
 from cni.kernel.netns import entered
 from tests import faults, lab, networks, packets, snapshot
+from tests.conftest import ROOT
 from tests.overlay import nodes
 from tests.overlay.capture import capture, unwrap
 from tests.pods import add, addresses, elements, leases, outside, verb, veths
@@ -249,6 +250,25 @@ def test_with_the_agent_the_mtu_is_that_of_its_device(imported: lab.Suite) -> No
     result = on_node(imported, vxlan(peers=None), "pod")
 
     assert result["interfaces"][1]["mtu"] == 1430
+
+
+@pytest.mark.parametrize("name", ["vxlan", "kindnet"])
+def test_the_agents_conflists_are_complete_but_for_their_fields(
+    imported: lab.Suite, name: str
+) -> None:
+    nodes.make(underlay=(4, 6), pods=(4, 6))
+    fields = {"PodCIDR": "10.244.1.0/24", "PodCIDRv6": "fd00:244:1::/64", "MTU": "1400"}
+    text = (ROOT / f"conflists/templates/10-{name}.conflist").read_text()
+    for field, value in fields.items():
+        text = text.replace('"{{MTU}}"', "1400").replace(f"{{{{{field}}}}}", value)
+    conflist = json.loads(text)
+
+    conf = {"cniVersion": "1.0.0", "name": name} | conflist["plugins"][0]
+    result = on_node(imported, conf, "pod")
+
+    assert [ip["address"] for ip in result["ips"]] == ["10.244.1.2/24", "fd00:244:1::2/64"]
+    assert result["interfaces"][1]["mtu"] == 1400
+    assert conflist["plugins"][1]["type"] == "portmap"
 
 
 def test_a_device_that_is_down_is_told(imported: lab.Suite) -> None:
