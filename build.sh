@@ -18,7 +18,8 @@ BENCH_PACKAGES=(containernetworking-plugins iproute2 iptables nftables procps ut
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
-    golang-go iproute2 iptables nftables podman procps runc tcpdump util-linux
+    golang-go iproute2 iptables nftables podman procps runc tcpdump user-mode-linux
+    util-linux
 )
 VENV=$PWD/.venv
 

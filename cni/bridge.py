@@ -5,13 +5,13 @@ Nobody removes it but the ADD that made it and then failed, if nobody else has c
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
 from cni import pod, veth
-from cni.attachment import Attachment, network_key
+from cni.attachment import Attachment
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
 from cni.kernel import address, link, netns, sysctl
@@ -41,9 +41,14 @@ class Bridge:
     gateways: tuple[IPInterface, ...]
 
     @property
+    def domain(self) -> str:
+        """Return what stands for those who hear each other: `cni0`, or `cni0.100` in a VLAN."""
+        return f"{self.name}.{self.port.vlans.access}" if self.port.vlans.access else self.name
+
+    @property
     def gateway_ifname(self) -> str:
         """Return the name of the interface that has the gateways: `cni0`, or `cni0.100`."""
-        return f"{self.name}.{self.port.vlans.access}" if self.gateways_in_vlan else self.name
+        return self.domain if self.gateways_in_vlan else self.name
 
     @property
     def gateways_in_vlan(self) -> bool:
@@ -130,7 +135,8 @@ def delete_unused(bridge: str, name: str, but: str = "") -> None:
 def _take_in_survivors(host: Netlink, device: Link, wanted: Bridge) -> None:
     """Make ports of the network's pairs that lost their bridge: this one replaces it."""
     for one in veth.of_network(host, wanted.network):
-        if not one.master:
+        known = any(name.startswith(f"{wanted.domain}-") for name in one.altnames)
+        if known and not one.master:
             host.do(
                 set_master(one.index, one.name, device.index),
                 set_port(one.name, wanted.port),
@@ -148,26 +154,35 @@ def wait_for_port(host: Netlink, port: Link) -> None:
 # a pod's addresses, as more names of its pair
 
 
-def altnames(attachment: Attachment, addresses: Iterable[IPInterface]) -> list[str]:
-    """Return the names by which `ip link show` finds a pod's pair: `network-address`."""
-    return [_altname(attachment.network, one) for one in addresses]
+def add_names(
+    wanted: Bridge, attachment: Attachment, addresses: Collection[IPInterface]
+) -> Request:
+    """Give a pod's pair more names: `cni0-10.1.2.5`, or `cni0-veth…` without addresses.
+
+    By them `ip link show` finds a pod's pair, ADD who has an address, and a new bridge its ports.
+    """
+    name = attachment.host_ifname
+    names = [_altname(wanted, one) for one in addresses] or [f"{wanted.domain}-{name}"]
+    return link.add_altnames(name, names)
 
 
-def _altname(network: str, address: IPInterface) -> str:
-    return f"{network_key(network)}-{str(address.ip).replace(':', '_')}"
+def _altname(wanted: Bridge, address: IPInterface) -> str:
+    return f"{wanted.domain}-{str(address.ip).replace(':', '_')}"
 
 
-def take_over(host: Netlink, attachment: Attachment, addresses: Collection[IPInterface]) -> None:
-    """Delete what a lost attachment of the network has left for one of `addresses`.
+def take_over(
+    host: Netlink, wanted: Bridge, attachment: Attachment, addresses: Collection[IPInterface]
+) -> None:
+    """Delete what holds one of `addresses` still; refuse when another network has it.
 
     IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
     """
     from cni.kernel import firewall
 
     for one in addresses:
-        found = link.get_by_altname(host, _altname(attachment.network, one))
+        found = link.get_by_altname(host, _altname(wanted, one))
         if found is not None:
-            link.delete("", found.name)
+            veth.delete_stale(host, attachment.network, found.index, str(one.ip))
     if addresses:
         firewall.evict(attachment, [one.ip for one in addresses])
 

@@ -179,11 +179,11 @@ def take_over(host: Netlink, attachment: Attachment, addresses: Iterable[IPInter
     for ip in ips:
         found = route.match(host, ip)
         if found is not None and found.dst.prefixlen == ip.max_prefixlen:
-            _delete_stale(host, attachment.network, found.oif, str(ip))
+            delete_stale(host, attachment.network, found.oif, str(ip))
     firewall.evict(attachment, ips)
 
 
-def _delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
+def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
     """Remove the veth `index` if a lost attachment of `network` left it, as it holds `address`.
 
     Raises CniError code 101 when another network's attachment has it.  A veth that is not ours

@@ -20,7 +20,6 @@ from cni.kernel import link, netns
 from cni.kernel.bridge import Port, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
-from cni.kernel.netlink import Request as Change
 from cni.names import check_ifname
 from cni.request import Request
 from cni.result import LEGACY, Interface, Result, Route
@@ -94,8 +93,8 @@ def add(request: Request) -> Result:
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
-        bridge.take_over(host, attachment, result.addresses)
         wanted = _bridge(config, attachment.network, result)
+        bridge.take_over(host, wanted, attachment, result.addresses)
         with netns.shared():
             device = bridge.ensure(host, wanted, undo)
             gateway = vlan.ensure_gateway(host, device, wanted, undo)
@@ -105,7 +104,8 @@ def add(request: Request) -> Result:
                 attachment,
                 request.netns,
                 config.mtu,
-                *_as_port(request, config, result),
+                set_port(attachment.host_ifname, config.port),
+                bridge.add_names(wanted, attachment, result.addresses),
                 mac=config.mac,
                 master=device.index,
             )
@@ -171,14 +171,6 @@ def _bridge(config: Config, network: str, result: Result) -> Bridge:
         if config.is_gateway and ip.gateway
     }
     return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, tuple(gateways))
-
-
-def _as_port(request: Request, config: Config, result: Result) -> Iterator[Change]:
-    """Yield what the host's end must have from the beginning."""
-    name = request.attachment.host_ifname
-    yield set_port(name, config.port)
-    if result.ips:
-        yield link.add_altnames(name, bridge.altnames(request.attachment, result.addresses))
 
 
 def _set_up(

@@ -310,10 +310,21 @@ def test_a_reused_address_goes_to_the_new_pod(suite: lab.Suite) -> None:
         assert packets.reachable("", "new", (address, 80))
 
 
+def test_an_address_of_another_network_on_the_bridge_is_refused_by_name(suite: lab.Suite) -> None:
+    add(suite, gateway("10.1.2.0/30"), "old")
+    lab.add_netns("new")
+
+    reply = verb(suite, "ADD", gateway("10.1.2.0/30", name="other"), "new").failed(101)
+
+    assert "kindnet/old/eth0" in reply.json["msg"]
+    add(suite, gateway("10.1.2.0/30", name="other", bridge="br1", forceAddress=True), "new")
+    assert packets.seen_from("old", "", ("10.1.2.1", 80)) == "10.1.2.2"
+
+
 def test_a_pair_is_found_by_the_address_of_its_pod(suite: lab.Suite) -> None:
     result = add(suite, gateway(*SUBNETS["dual stack"]))
 
-    for name in ("kindnet-10.1.2.2", "kindnet-fd00_1_2__2"):
+    for name in ("cni0-10.1.2.2", "cni0-fd00_1_2__2"):
         assert lab.ip(f"link show {name}")[0]["ifname"] == result["interfaces"][1]["name"]
 
 

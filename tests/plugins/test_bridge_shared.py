@@ -157,19 +157,20 @@ def test_a_bridge_that_was_removed_underfoot_is_repaired_by_the_next_add(
     assert packets.seen_from("two", "one", ("10.1.2.2", 80)) == "10.1.2.3"
 
 
-def test_a_bridge_that_is_made_again_takes_in_the_pods_of_its_network_only(
+def test_a_bridge_that_is_made_again_takes_in_its_pods_of_the_network_only(
     suite: lab.Suite,
 ) -> None:
     add(suite, gateway(), "one")
-    other = networks.ptp("10.8.0.0/24", name="routed")
-    lab.add_netns("two")
-    suite.call("ptp", "ADD", other, netns=lab.netns_path("two"), containerid="two").ok()
-    lab.run("ip link del cni0")
+    add(suite, networks.ptp("10.8.0.0/24"), "routed")
+    add(suite, networks.bridge(bridge="br1"), "elsewhere")
+    add(suite, networks.bridge(name="other"), "other")
+    for bridge in ("cni0", "br1"):
+        lab.run(f"ip link del {bridge}")
 
-    add(suite, gateway(), "three")
+    add(suite, gateway(), "two")
 
-    assert (len(ports()), len(veths())) == (2, 3)
-    assert packets.seen_from("two", "", ("10.8.0.1", 80)) == "10.8.0.2"
+    assert (len(ports()), len(veths())) == (2, 5)
+    assert packets.seen_from("routed", "", ("10.8.0.1", 80)) == "10.8.0.2"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "much-too-long-a-name", ".", "a b"])
