@@ -178,6 +178,12 @@ OBJECTS: dict[str, Json] = {  # so that what is in them is asked for
         "args": {"cni": {}},
         "runtimeConfig": {},
     },
+    "vxlan": {
+        "ipam": networks.ipam(),
+        "dns": {"domain": "x"},
+        "nodeName": "n1",
+        "peers": [{"name": "n1", "addresses": ["172.18.0.2"], "podCIDRs": ["10.244.0.0/24"]}],
+    },
     "host-local": {
         "ipam": networks.ipam(subnet="10.9.0.0/24"),
         "args": {"cni": {"ips": ["10.9.0.7"]}},
@@ -194,6 +200,14 @@ DNS = {"nameservers", "domain", "search", "options"}  # the page says: domain, o
 ELSEWHERE = {"capabilities", "true", "CNI_ARGS", "IP"}  # read by the runtime; not JSON
 
 
+def make_node(plugin: Json) -> None:
+    """Give the host the address that a configuration with peers says it has."""
+    for node in plugin.get("peers", ()):
+        if node["name"] == plugin["nodeName"]:
+            lab.run("ip link add eth0 up type bridge")
+            lab.run(f"ip addr add {node['addresses'][0]}/24 dev eth0")
+
+
 def keys_asked(program: str, bin_dir: Path) -> set[str]:
     """Return the keys that ADD of `program` looks for, whether they are there or not."""
     keys: set[str] = set()
@@ -208,6 +222,7 @@ def keys_asked(program: str, bin_dir: Path) -> set[str]:
         config=Section(recorded(conf, keys)),
     )
     plugin = load(program)
+    make_node(conf)
     plugin.add(request)
     plugin.delete(replace(request, verb="DEL"))
     return keys
@@ -257,6 +272,7 @@ def test_every_network_shown_takes_a_pod_and_lets_it_go(conf: Json, frozen_bin: 
     # both ends of a pair with one number, as on a host with nothing else: the kernel then takes
     # up to a second until IPv6 is there
     lab.run("ip link add spare type bridge")
+    make_node(conf["plugins"][0])
     pod = lab.add_netns("pod")
 
     def cnictl(verb: str) -> str:

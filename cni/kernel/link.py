@@ -4,7 +4,6 @@ import errno
 import os
 import select
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from cni.kernel.netlink import (
     Request,
     attribute,
     attributes,
+    integer,
     nested,
     number,
     text,
@@ -189,20 +189,16 @@ def parse(payload: bytes) -> Link:
         index=index,
         name=_text(fields[IFLA_IFNAME]),
         mac=fields.get(IFLA_ADDRESS, b"").hex(":"),
-        mtu=_number(fields[IFLA_MTU]),
+        mtu=integer(fields[IFLA_MTU]),
         up=bool(flags & UP),
         running=fields.get(IFLA_OPERSTATE, b"") == bytes((OPER_UP,)),
         promisc=bool(flags & PROMISC),
         kind=_text(info.get(IFLA_INFO_KIND, b"")),
         alias=_text(fields.get(IFLA_IFALIAS, b"")),
-        peer=_number(fields.get(IFLA_LINK, b"")),
-        master=_number(fields.get(IFLA_MASTER, b"")),
+        peer=integer(fields.get(IFLA_LINK)),
+        master=integer(fields.get(IFLA_MASTER)),
         altnames=tuple(_text(one) for _, one in attributes(fields.get(IFLA_PROP_LIST, b""))),
     )
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, sys.byteorder)
 
 
 def _text(value: bytes) -> str:

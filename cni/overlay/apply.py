@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cni.cluster import Cluster
+from cni.errors import CniError, Code
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.overlay import device, difference, entries, plan
 from cni.overlay.difference import Row
 from cni.overlay.plan import Entries, Underlay, Ways
-from cni.overlay.settings import Settings
+from cni.overlay.settings import DIRECT, Settings
 
 VERSIONS = (4, 6)
 
@@ -96,6 +97,31 @@ class Overlay:
         """Return each object that is wanted, or ours, beside what the kernel has."""
         with Netlink(ROUTE) as rtnl:
             return list(difference.rows(rtnl, self.settings, cluster))
+
+    def require(self) -> int:
+        """Return the MTU of pods by devices that another process keeps; 0: the kernel's own.
+
+        Raises CniError code 11 unless they are there, and up.
+        """
+        if self.settings.mode == DIRECT:
+            return self.settings.mtu
+        names = [self.settings.name(version) for version in VERSIONS]
+        with Netlink(ROUTE) as rtnl:
+            found = [one for one in (device.get(rtnl, name) for name in names) if one]
+        down = [one.name for one, _ in found if not one.up]
+        if down or not found:
+            msg = "cannot reach other nodes: "
+            msg += f"{' and '.join(down)} is down" if down else f"{names[0]} is missing"
+            raise CniError(Code.TRY_AGAIN, msg, "the node agent makes and mends it: does it run?")
+        mtu = min(one.mtu for one, _ in found)
+        return min(self.settings.mtu or mtu, mtu)
+
+    def require_free(self, cluster: Cluster) -> None:
+        """Raise CniError when a pass could not make the devices; nothing is changed."""
+        with Netlink(ROUTE) as rtnl:
+            underlays = device.underlays(rtnl, cluster.own)
+            for wanted in plan.devices(cluster, self.settings, underlays).values():
+                device.require_free(rtnl, wanted)
 
     def delete(self) -> None:
         """Remove all that is ours in the kernel; it may be gone."""

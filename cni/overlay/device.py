@@ -57,7 +57,7 @@ def get(rtnl: Netlink, name: str) -> tuple[Link, Tunnel] | None:
     tunnel = found[1]
     if tunnel is None:
         msg = f"cannot use interface {name}: it is a {found[0].kind or 'device'}, not a vxlan"
-        raise CniError(Code.INVALID_CONFIG, msg, "remove it, or choose another name (device)")
+        raise CniError(Code.ALREADY_ATTACHED, msg, "remove it, or choose another name (device)")
     return found[0], tunnel
 
 
@@ -143,21 +143,35 @@ def _set_up(rtnl: Netlink, device: Link, tunnel: Tunnel) -> None:
         raise
 
 
-def _in_use(rtnl: Netlink, name: str, wanted: Tunnel) -> CniError:
-    """Return the refusal that names who has the VNI, or the UDP port, that `name` is to have."""
-    on_port = {
+def require_free(rtnl: Netlink, wanted: Device) -> None:
+    """Raise CniError when another interface has the device's name, or its VNI."""
+    found = get(rtnl, wanted.name)
+    if found is not None and not _is_other(found[1], wanted.tunnel):
+        return
+    if wanted.tunnel.vni in _on_port(rtnl, wanted.name, wanted.tunnel):
+        raise _in_use(rtnl, wanted.name, wanted.tunnel)
+
+
+def _on_port(rtnl: Netlink, name: str, wanted: Tunnel) -> dict[int, str]:
+    """Return the other devices on the UDP port that `name` is to have, by VNI."""
+    return {
         tunnel.vni: device.name
         for device, tunnel in vxlan.list_all(rtnl)
         if device.name != name
         and (tunnel.port, _version(tunnel)) == (wanted.port, _version(wanted))
     }
+
+
+def _in_use(rtnl: Netlink, name: str, wanted: Tunnel) -> CniError:
+    """Return the refusal that names who has the VNI, or the UDP port, that `name` is to have."""
+    on_port = _on_port(rtnl, name, wanted)
     if wanted.vni in on_port:
         msg = f"cannot use VNI {wanted.vni} on UDP port {wanted.port}: "
         msg += f"interface {on_port[wanted.vni]} has it"
     else:
         msg = f"cannot use UDP port {wanted.port} for VXLAN: "
         msg += f"{' and '.join(on_port.values()) or 'another program'} has it"
-    return CniError(Code.INVALID_CONFIG, msg, "remove that, or give this cluster other numbers")
+    return CniError(Code.ALREADY_ATTACHED, msg, "remove that, or give this cluster other numbers")
 
 
 def addresses(rtnl: Netlink, index: int) -> set[IPInterface]:
