@@ -18,7 +18,7 @@ from cni.kernel import address, link, netns, sysctl
 from cni.kernel.bridge import Port, add_bridge, get_port, set_master, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink, Request
-from cni.result import IP, Interface
+from cni.result import IP, Interface, Result
 from cni.rollback import Step
 
 TIMEOUT_S = 5.0  # until a port is up: the kernel needs less than a millisecond when it has time
@@ -233,9 +233,13 @@ def change_gateways(host: Netlink, device: Link, changes: Collection[Request]) -
 # CHECK
 
 
-def check(host: Netlink, wanted: Bridge) -> None:
-    """Raise CniError unless the bridge is there as it is wanted, with its gateways."""
-    device = pod.check_link(host, Interface(wanted.name), "bridge")
+def check(host: Netlink, wanted: Bridge, result: Result) -> None:
+    """Raise CniError unless the bridge is there as it is wanted, with its gateways.
+
+    The MAC of a gateway stays as it was in `result`; that of other bridges may change.
+    """
+    known = {one.name: one for one in result.interfaces if wanted.gateways and not one.sandbox}
+    device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
     if wanted.promisc and not device.promisc:
         raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
     if not wanted.gateways:

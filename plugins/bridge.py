@@ -224,22 +224,23 @@ def check(request: Request) -> None:
     config = _config(request)
     _with_ipam(request, Delegate.check)
     result = request.required_prev_result()
-    wanted = pod.container_interface(request, result)
-    ips = pod.ips_on(result, wanted)
+    interface = pod.container_interface(request, result)
+    ips = pod.ips_on(result, interface)
+    wanted = _bridge(config, request.attachment.network, result)
     with veth.sockets(request.netns) as (host, container):
-        end = pod.check_link(container, wanted, "veth", up=config.container_up)
+        end = pod.check_link(container, interface, "veth", up=config.container_up)
         pod.check_addresses(container, end, ips)
         pod.check_routes(container, result)
-        _check_host(host, _bridge(config, request.attachment.network, result), end)
+        bridge.check(host, wanted, result)
+        _check_port(host, wanted, end)
     if config.masquerade:
         masquerade.check(request.attachment, [ip.address for ip in ips])
     if config.check_mac:
         macspoof.check(request.attachment, end.mac)
 
 
-def _check_host(host: Netlink, wanted: Bridge, end: Link) -> None:
-    """Raise CniError unless the bridge is as the network wants it, and `end` leads to a port."""
-    bridge.check(host, wanted)
+def _check_port(host: Netlink, wanted: Bridge, end: Link) -> None:
+    """Raise CniError unless the container's `end` leads to such a port of the bridge."""
     near = link.get_by_index(host, end.peer)
     if near is None or near.kind != "veth":
         raise pod.check_failed(f"the host's end of {end.name} is missing")

@@ -224,6 +224,7 @@ CHANGES = {
     "container's link down": ("ip link set eth0 down", "pod", "down"),
     "MAC changed": ("ip link set eth0 address 0a:00:00:00:00:01", "pod", "MAC"),
     "bridge removed": ("ip link del cni0", "", "cni0 is missing"),
+    "bridge's MAC changed": ("ip link set cni0 address 0a:00:00:00:00:01", "", "cni0 on the"),
     "bridge down": ("ip link set cni0 down", "", "cni0 on the host is down"),
     "gateway removed": ("ip addr del 10.1.2.1/24 dev cni0", "", "10.1.2.1/24"),
     "host's link down": ("ip link set {veth} down", "", "down"),
