@@ -17,8 +17,11 @@ def check(request: Request) -> None:
 
 
 def status(request: Request) -> None:
-    """Raise CniError code 50 or 51 unless ADD can be served: IPAM knows."""
+    """Raise CniError code 50 or 51 unless ADD can be served: IPAM knows, and the node agent."""
+    from cni.agent import state
+
     routed.read(request).ipam.status()
+    state.check(request.attachment.network)
 
 
 PLUGIN = Plugin(add=add, delete=routed.delete, check=check, status=status, gc=routed.gc)

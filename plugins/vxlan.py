@@ -116,7 +116,10 @@ def check(request: Request) -> None:
 
 def status(request: Request) -> None:
     """Raise CniError code 50 or 51 unless ADD can be served."""
+    from cni.agent import state
+
     _network(request).ipam.status()
+    state.check(request.attachment.network)
     try:
         _ways(request.config).status()
     except CniError as error:
