@@ -5,6 +5,7 @@ Runtimes written in Go match keys without regard to case and send `HostPort` for
 """
 
 import json
+from collections.abc import Iterator
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -161,6 +162,25 @@ class Section:
             return ip_address(_without_zone(text)) if text else None
         except ValueError as error:
             raise self.refuse(key, "an IP address") from error
+
+    def addresses(self, key: str) -> tuple[IPAddress, ...]:
+        """Return a list of IP addresses."""
+        found = []
+        for one, name in self._elements(key):
+            address = one.address(name)
+            if address is None:
+                raise one.refuse(name, "an IP address")
+            found.append(address)
+        return tuple(found)
+
+    def networks(self, key: str) -> tuple[IPNetwork, ...]:
+        """Return a list of networks."""
+        return tuple(one.network(name) for one, name in self._elements(key))
+
+    def _elements(self, key: str) -> Iterator[tuple["Section", str]]:
+        """Yield each value of a list as a section of one key, and that key."""
+        for i, value in enumerate(self.array(key)):
+            yield Section({f"{key}[{i}]": value}, self.where), f"{key}[{i}]"
 
     def interface(self, key: str) -> IPInterface:
         """Return an address with its prefix length; the prefix must be written."""

@@ -122,7 +122,7 @@ def is_ours(program: str) -> bool:
     own = sys.executable if getattr(sys, "frozen", False) else sys.argv[0]
     if os.path.basename(program) not in PROGRAMS:
         return False
-    if os.path.realpath(os.path.dirname(own)) != os.path.realpath(os.path.dirname(program)):
+    if not os.path.samefile(os.path.dirname(own) or ".", os.path.dirname(program) or "."):
         return False
     return os.stat(own).st_size == os.stat(program).st_size
 

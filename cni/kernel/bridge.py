@@ -4,21 +4,38 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from cni.kernel.link import (
     IFINFO,
+    IFLA_EXT_MASK,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
     IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
     RTM_SETLINK,
-    SKIP_STATS,
+    WITHOUT_STATS,
+    mac_address,
     to_link,
 )
-from cni.kernel.netlink import CREATE, EXCL, Netlink, Request, attributes
+from cni.kernel.netlink import (
+    CREATE,
+    EXCL,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+    nested,
+    number,
+    text,
+)
 
-IFLA_AF_SPEC, IFLA_INFO_SLAVE_DATA = 26, 5
+IFLA_AF_SPEC, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 26, 4, 5
+IFLA_BR_VLAN_FILTERING = 7
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33  # hairpin is a mode
 IFLA_BRIDGE_VLAN_INFO = 2
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 2, 4, 8, 16  # BRIDGE_VLAN_INFO_*
@@ -60,32 +77,30 @@ def add_bridge(name: str, mac: str, mtu: int) -> Request:
 
     EEXIST if the name is taken.
     """
-    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]
-    if mtu:
-        attrs.append(("IFLA_MTU", mtu))
-    attrs.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}))
+    attrs = text(IFLA_IFNAME, name) + mac_address(mac) + (number(IFLA_MTU, mtu) if mtu else b"")
+    attrs += nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))
     return to_link(f"add bridge {name}", RTM_NEWLINK, CREATE | EXCL, attrs)
 
 
 def filter_vlans(index: int, name: str) -> Request:
     """Let a bridge look at VLANs.  EOPNOTSUPP if the kernel cannot."""
-    data = {"attrs": [("IFLA_BR_VLAN_FILTERING", 1)]}
-    info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]}
-    what = f"filter VLANs on bridge {name}"
-    return to_link(what, RTM_NEWLINK, 0, [("IFLA_LINKINFO", info)], index=index)
+    data = nested(IFLA_INFO_DATA, attribute(IFLA_BR_VLAN_FILTERING, b"\1"))
+    info = nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge") + data)
+    return to_link(f"filter VLANs on bridge {name}", RTM_NEWLINK, 0, info, index=index)
 
 
 def set_master(index: int, name: str, bridge: int) -> Request:
     """Make an interface a port of the bridge of that index."""
     what = f"make {name} a port of bridge {bridge}"
-    return to_link(what, RTM_SETLINK, 0, [("IFLA_MASTER", bridge)], index=index)
+    return to_link(what, RTM_SETLINK, 0, number(IFLA_MASTER, bridge), index=index)
 
 
 def set_port(name: str, port: Port) -> Request:
     """Set how a port behaves, but for its VLANs."""
-    flags = [("IFLA_BRPORT_MODE", int(port.hairpin)), ("IFLA_BRPORT_ISOLATED", int(port.isolated))]
-    info = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": flags})]
-    attrs = [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})]
+    flags = ((IFLA_BRPORT_MODE, port.hairpin), (IFLA_BRPORT_ISOLATED, port.isolated))
+    data = b"".join(attribute(kind, bytes((flag,))) for kind, flag in flags)
+    info = text(IFLA_INFO_SLAVE_KIND, "bridge") + nested(IFLA_INFO_SLAVE_DATA, data)
+    attrs = text(IFLA_IFNAME, name) + nested(IFLA_LINKINFO, info)
     return to_link(f"set bridge port {name}", RTM_NEWLINK, 0, attrs)
 
 
@@ -107,17 +122,15 @@ def set_vlans(index: int, name: str, vlans: Vlans) -> list[Request]:
 def _vlans(kind: int, index: int, name: str, first: int, last: int, flags: int = 0) -> Request:
     verb = "delete" if kind == RTM_DELLINK else "add"
     ends = [(first, RANGE_BEGIN), (last, RANGE_END)] if first < last else [(first, 0)]
-    infos = [("IFLA_BRIDGE_VLAN_INFO", {"vid": vid, "flags": flags | end}) for vid, end in ends]
+    infos = (VLAN_INFO.pack(flags | end, vid) for vid, end in ends)
+    spec = nested(IFLA_AF_SPEC, b"".join(attribute(IFLA_BRIDGE_VLAN_INFO, one) for one in infos))
     what = f"{verb} VLANs {first}-{last} of bridge port {name}"
-    request = to_link(what, kind, 0, [("IFLA_AF_SPEC", {"attrs": infos})], index=index)
-    request.message["family"] = socket.AF_BRIDGE
-    return request
+    return Request(what, kind, 0, IFINFO.pack(socket.AF_BRIDGE, 0, index, 0, 0) + spec)
 
 
 def get_port(rtnl: Netlink, index: int) -> Port:
     """Return how the port of that index behaves, but for its VLANs."""
-    attrs = [("IFLA_EXT_MASK", SKIP_STATS)]
-    request = to_link(f"get bridge port {index}", RTM_GETLINK, 0, attrs, index=index)
+    request = to_link(f"get bridge port {index}", RTM_GETLINK, 0, WITHOUT_STATS, index=index)
     fields = _fields(rtnl.ask(request))
     info = dict(attributes(fields.get(IFLA_LINKINFO, b"")))
     data = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
@@ -127,8 +140,8 @@ def get_port(rtnl: Netlink, index: int) -> Port:
 
 def get_vlans(rtnl: Netlink, index: int) -> dict[int, int]:
     """Return the VLANs of the port of that index: their IDs, with PVID and UNTAGGED."""
-    request = to_link("list VLANs", RTM_GETLINK, 0, [("IFLA_EXT_MASK", WITH_VLANS)])
-    request.message["family"] = socket.AF_BRIDGE
+    message = IFINFO.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + number(IFLA_EXT_MASK, WITH_VLANS)
+    request = Request("list VLANs", RTM_GETLINK, 0, message)
     payloads = [one for one in rtnl.dump(request) if IFINFO.unpack_from(one)[2] == index]
     return {vid: flags for payload in payloads for flags, vid in _vlans_in(payload)}
 

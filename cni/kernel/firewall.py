@@ -14,9 +14,8 @@ from functools import partial
 from cni.attachment import Attachment, network_key
 from cni.config import IPAddress, IPInterface, IPNetwork
 from cni.errors import KernelError
-from cni.kernel import bridgerules, nft, ruleset
+from cni.kernel import bridgerules, nft, nftmap, ruleset
 from cni.kernel.netlink import Netlink, Request
-from cni.kernel.nft import Expression
 from cni.kernel.nftmap import Element, Map
 from cni.kernel.ruleset import MAPS, PROTOCOLS
 
@@ -59,7 +58,7 @@ class _Entry:
 
     map: Map
     key: bytes
-    data: Expression
+    data: bytes
     chain: str = ""
     rules: Callable[[], list[Request]] = list
 
@@ -150,7 +149,7 @@ def _masquerade_entry(address: IPInterface) -> _Entry:
     return _Entry(
         MAPS[address.version]["masquerade"],
         address.ip.packed,
-        nft.jump(chain),
+        nftmap.verdict(nft.JUMP, chain),
         chain,
         partial(ruleset.leaving, address.network),
     )
@@ -159,8 +158,8 @@ def _masquerade_entry(address: IPInterface) -> _Entry:
 def _mac_entries(attachment: Attachment, mac: str) -> list[_Entry]:
     name = attachment.host_ifname
     return [
-        _Entry(bridgerules.MACS, bridgerules.mac_key(name, mac), nft.verdict(nft.ACCEPT)),
-        _Entry(bridgerules.PORTS, bridgerules.port_key(name), nft.verdict(nft.DROP)),
+        _Entry(bridgerules.MACS, bridgerules.mac_key(name, mac), nftmap.verdict(nft.ACCEPT)),
+        _Entry(bridgerules.PORTS, bridgerules.port_key(name), nftmap.verdict(nft.DROP)),
     ]
 
 
@@ -171,13 +170,13 @@ def _port_entries(port: Port) -> list[_Entry]:
     prefix = ""
     if port.host_ip is not None:
         prefix, key = "hostip_", port.host_ip.packed + key
-    target = nft.value(port.address.packed + struct.pack(">HH", port.port, 0))
+    target = nftmap.constant(nftmap.DATA, port.address.packed + struct.pack(">HH", port.port, 0))
     entries = [_Entry(MAPS[version][f"{prefix}ports"], key, target)]
     if (subnet := port.subnet) is not None:
         chain = ruleset.marking_name(subnet, port.mark_bit)
         hairpin = MAPS[version][f"{prefix}hairpin"]
         marking = partial(ruleset.marking, subnet, port.mark_bit)
-        entries.append(_Entry(hairpin, key, nft.jump(chain), chain, marking))
+        entries.append(_Entry(hairpin, key, nftmap.verdict(nft.JUMP, chain), chain, marking))
     return entries
 
 
@@ -213,7 +212,7 @@ def _stale(netlink: Netlink, entries: list[_Entry], owner: str) -> list[Request]
         for element in one.elements(netlink, *keys):
             if element.key in keys:
                 if element.comment != owner:
-                    log.warning("%s: replacing what %s has left", one.name, element.comment)
+                    log.warning("%s: %s loses its place to %s", one.name, element.comment, owner)
                 deletes.append(one.delete_element(element.key))
     return deletes
 

@@ -147,6 +147,7 @@ _FORMS: dict[str, tuple[Callable[[], Json], ...]] = {
     "loopback": (_lo_legacy, _lo_old, _lo),
     "host-local": (_lease_legacy, _lease_old, _lease),
     "ptp": (_veth_legacy, partial(_veth_old, "veth"), partial(_veth, "veth")),
+    "vxlan": (_veth_legacy, partial(_veth_old, "veth"), partial(_veth, "veth")),
     "bridge": (
         _veth_legacy,
         partial(_veth_old, "bridge", "veth"),

@@ -18,7 +18,7 @@ ELSEWHERE = {  # codes that no program says, or that need a test of their own
 SMALL = [[{"subnet": "10.9.0.0/30"}]]  # the gateway and one address, which `other` has
 OTHER = {"type": "host-local", "dataDir": "/run/small", "ranges": SMALL}
 FILE = "/run/file"
-INTERFACES = ("ptp", "bridge")  # that ask IPAM
+INTERFACES = ("ptp", "bridge", "vxlan")  # that ask IPAM
 TAKEN = {"type": "host-local", "dataDir": "/run/taken", "ranges": [[{"subnet": "10.8.0.0/24"}]]}
 UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "224.0.0.1"}]  # nobody
 

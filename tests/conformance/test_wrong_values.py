@@ -112,6 +112,20 @@ KEYS: dict[str, Keys] = {
         **DNS,
         **{path: values[-2:] for path, values in IPAM.items()},
     },
+    "vxlan": {
+        "mode": (*NO_STRING, "ipip"),
+        "vni": (*NO_INTEGER, 0, -1, 1 << 24, HUGE, INFINITE),
+        "port": (*NO_INTEGER, 0, -1, 65536, HUGE),
+        "device": (*NO_STRING, "a/b", "fifteen-letters"),
+        "mtu": (*NO_INTEGER, -1, 1279, 65536, HUGE),
+        "nodeName": NO_STRING,
+        "clusterCIDRs": (*NO_STRINGS, ["x"], ["10.1.2.3/99"]),
+        "peersFile": NO_STRING,
+        "peers": (*NO_LIST, [5]),
+        "peers.0.name": (*NO_STRING, "", "a/b", None),
+        "peers.0.addresses": (*NO_STRINGS, ["x"], ["127.0.0.1"], ["10.0.0.1", "10.0.0.2"]),
+        "peers.0.podCIDRs": (*NO_STRINGS, ["x"], ["10.1.2.3/99"]),
+    },
     "bridge": {
         "bridge": (*NO_STRING, "", "a/b", "a b", ".", "a" * 16),
         **dict.fromkeys(("isGateway", "isDefaultGateway", "forceAddress"), NO_TRUTH),
@@ -170,6 +184,8 @@ def wrong(program: str, path: str, value: Any) -> Any:
         values["prevResult"]["routes"] = [{"dst": "0.0.0.0/0"}]
     if "prevResult.dns." in path:
         values["prevResult"]["dns"] = {}
+    if path.startswith("peers."):
+        values["peers"] = [{"name": "n1", "addresses": ["10.0.0.1"], "podCIDRs": []}]
     *parents, last = path.split(".")
     section = values
     for key in parents:

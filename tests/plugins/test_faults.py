@@ -20,7 +20,7 @@ from tests.pods import add, elements, leases, verb, veths
 LOADED = (plugins.bridge, plugins.ptp, ipam.host_local, firewall, leftovers)  # once, not per child
 pytestmark = pytest.mark.usefixtures("host")
 FILES = {  # what both go through is stopped in ptp
-    "ptp": ("plugins/ptp.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
+    "ptp": ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
     "bridge": ("plugins/bridge.py", "cni/bridge.py", "cni/vlan.py", "cni/macspoof.py"),
 }
 FIREWALL = {"ptp": ("cni/kernel/firewall.py",), "bridge": ()}

@@ -1,0 +1,63 @@
+"""Files that people write for the node agent: JSON or YAML, told apart by their content."""
+
+import json
+import os
+from typing import Any
+
+from cni.errors import CniError, Code
+
+
+def read(path: str, what: str) -> Any:
+    """Return what the file says, in JSON's types; `what` names it in errors.
+
+    Raises CniError: code 5 when it cannot be read, 6 when it is neither JSON nor YAML.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        msg = f"cannot read {what} {path}: {error.strerror}"
+        raise CniError(Code.IO_FAILURE, msg) from error
+    try:
+        return _decode(text.decode())
+    except (ValueError, RecursionError) as error:
+        cause = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+        msg = f"cannot decode {what} {path}: {cause}"
+        raise CniError(Code.DECODING_FAILURE, msg, "it must be JSON or YAML") from error
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return _decode_yaml(text)
+
+
+def _decode_yaml(text: str) -> Any:
+    """Return JSON's types only: a date of YAML's becomes its text.  Raises ValueError."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        value = yaml.load(text, loader)  # noqa: S506  # a safe one
+        return json.loads(json.dumps(value, default=str, allow_nan=False))
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(error) from error
+
+
+def write(path: str, value: Any) -> None:
+    """Write JSON in one step: a reader, also after a crash, sees the old file or the new one.
+
+    The directory is made if need be; the file is root's alone.  Raises OSError.
+    """
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    with open(f"{path}.new", "w", opener=_private, encoding="ascii") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{path}.new", path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_TRUNC, 0o600)
