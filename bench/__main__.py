@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, footprint, leases, machine, packets
+from bench import chains, footprint, leases, machine, nodes, packets
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -70,6 +70,13 @@ CASES = {
         "size of the bundle",
         "What `./build.sh freeze` makes; a file that has many names (hard links) counts once.",
         footprint.sizes,
+    ),
+    "k": Case(
+        "following the nodes of a Kubernetes API",
+        f"{nodes.COUNT:,} nodes of {nodes.BYTES:,} bytes from a server of the tests' over TLS, in"
+        " pages of 500; a process that does nothing else, from the source tree.  The server is"
+        " Python too: the wall time is mostly its own.",
+        nodes.measure,
     ),
 }
 
