@@ -92,6 +92,12 @@ def delegate(request: Request, name: str) -> Delegate:
     return Delegate(name, find(name, request.path), request)
 
 
+def ipam(request: Request) -> Delegate | None:
+    """Return the delegate that gives addresses; None when the network names none."""
+    name = request.config.section("ipam").string("type")
+    return delegate(request, name) if name else None
+
+
 def find(name: str, path: str) -> str:
     """Return the program `name` in `path`, directories with `:` between."""
     if not name:
@@ -116,7 +122,7 @@ def is_ours(program: str) -> bool:
     own = sys.executable if getattr(sys, "frozen", False) else sys.argv[0]
     if os.path.basename(program) not in PROGRAMS:
         return False
-    if os.path.realpath(os.path.dirname(own)) != os.path.realpath(os.path.dirname(program)):
+    if not os.path.samefile(os.path.dirname(own) or ".", os.path.dirname(program) or "."):
         return False
     return os.stat(own).st_size == os.stat(program).st_size
 

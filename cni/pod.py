@@ -1,9 +1,9 @@
 """What a result says of a container, put into its namespace and looked for there."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from cni.config import IPAddress
+from cni.config import IPAddress, IPNetwork
 from cni.errors import CniError, Code, invalid_config
 from cni.kernel import address, link, route
 from cni.kernel.link import Link
@@ -11,12 +11,18 @@ from cni.kernel.netlink import Netlink, Request
 from cni.request import Request as Invocation
 from cni.result import DNS, IP, Interface, Result, Route
 
+DAD_S = 10.0  # the search for duplicates of an IPv6 address takes 1-2 s (RFC 4862)
+
 
 def require_addresses(result: Result, ipam: str) -> None:
-    """Raise CniError code 7 unless IPAM gave an address with a gateway in each entry."""
+    """Raise CniError code 7 unless IPAM gave an address."""
     if not result.ips:
         msg = f"cannot use the result of {ipam}: IPAM plugin returned missing IP config"
         raise invalid_config(msg, "give it an address range")
+
+
+def require_gateways(result: Result, ipam: str) -> None:
+    """Raise CniError code 7 unless IPAM gave each address a gateway."""
     for ip in result.ips:
         if ip.gateway is None:
             msg = f"cannot use {ip.address} of {ipam}: it has no gateway"
@@ -28,21 +34,29 @@ def versions(result: Result) -> list[int]:
     return sorted({ip.address.version for ip in result.ips})
 
 
-def addresses(container: Link, result: Result, *, prefix_route: bool) -> list[Request]:
+def addresses(
+    container: Link, result: Result, *, prefix_route: bool, dad: bool = False
+) -> list[Request]:
     """Return what gives the result's addresses to `container`."""
+    index, name = container.index, container.name
     return [
-        address.add(container.index, container.name, ip.address, prefix_route=prefix_route)
+        address.add(index, name, ip.address, prefix_route=prefix_route, dad=dad)
         for ip in result.ips
     ]
 
 
-def routes(container: Link, result: Result) -> list[Request]:
-    """Return what gives the result's routes to `container`, each once, in their order."""
-    wanted = dict.fromkeys(_kernel_route(container, result, one) for one in result.routes)
+def routes(container: Link, result: Result, reached: Collection[IPNetwork]) -> list[Request]:
+    """Return what gives the result's routes to `container`, each once, in their order.
+
+    A gateway in none of the networks `reached` is taken as on the link.
+    """
+    wanted = dict.fromkeys(_kernel_route(container, result, one, reached) for one in result.routes)
     return [route.add_beside(one) for one in wanted]
 
 
-def _kernel_route(container: Link, result: Result, one: Route) -> route.Route:
+def _kernel_route(
+    container: Link, result: Result, one: Route, reached: Collection[IPNetwork]
+) -> route.Route:
     """Return a route of the result for the kernel.
 
     Without a gateway it goes through that of the first address of its family, unless its scope
@@ -61,8 +75,19 @@ def _kernel_route(container: Link, result: Result, one: Route) -> route.Route:
         priority=one.priority,
         mtu=one.mtu,
         advmss=one.advmss,
-        onlink=gateway is not None and gateway not in gateways,
+        onlink=gateway is not None and not any(gateway in network for network in reached),
     )
+
+
+def announce(container: Netlink, netns: str, end: Link, *, dad: bool) -> None:
+    """Tell the others on the link who has the addresses; with `dad` once they are known as ours.
+
+    Raises CniError code 101 when another has one of them.
+    """
+    if dad and (taken := address.wait_settled(container, netns, end.index, DAD_S)):
+        msg = f"cannot use address {taken[0]}: another host on the link of {end.name} has it"
+        raise CniError(Code.ALREADY_ATTACHED, msg, "IPAM gives what others use: change its range")
+    container.do(link.set_address(end))
 
 
 def with_interfaces(
@@ -92,20 +117,26 @@ def container_interface(request: Invocation, result: Result) -> Interface:
     raise check_failed(f"cannot check {ifname}: it is not in prevResult")
 
 
+def ips_on(result: Result, interface: Interface) -> list[IP]:
+    """Return the addresses that `result` has on `interface`."""
+    numbers = {n for n, one in enumerate(result.interfaces) if one == interface}
+    return [ip for ip in result.ips if ip.interface in numbers]
+
+
 def check_failed(msg: str, details: str = "") -> CniError:
     """Return what CHECK says of an attachment that is not as its result says."""
     return CniError(Code.CHECK_FAILED, msg, details or "DEL and ADD the attachment again")
 
 
-def check_link(rtnl: Netlink, wanted: Interface, kind: str) -> Link:
-    """Return the interface `wanted`.  Raises CniError unless it is there, up, and as it was."""
+def check_link(rtnl: Netlink, wanted: Interface, kind: str, *, up: bool = True) -> Link:
+    """Return the interface `wanted`.  Raises CniError unless it is there, `up`, and as it was."""
     where = f"in {wanted.sandbox}" if wanted.sandbox else "on the host"
     found = link.get(rtnl, wanted.name)
     if found is None:
         raise check_failed(f"interface {wanted.name} is missing {where}")
     if found.kind != kind:
         raise check_failed(f"interface {wanted.name} {where} is not a {kind}")
-    if not found.up:
+    if up and not found.up:
         raise check_failed(f"interface {wanted.name} {where} is down")
     if wanted.mac and wanted.mac.casefold() != found.mac.casefold():
         msg = f"interface {wanted.name} {where} has MAC {found.mac}"

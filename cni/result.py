@@ -69,6 +69,11 @@ class Result:
     routes: tuple[Route, ...] = ()
     dns: DNS = field(default_factory=DNS)
 
+    @property
+    def addresses(self) -> tuple[IPInterface, ...]:
+        """Return the addresses with their prefix lengths, in their order."""
+        return tuple(ip.address for ip in self.ips)
+
 
 # reading
 

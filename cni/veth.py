@@ -4,15 +4,20 @@ The host's end is named after the attachment and carries its owner as alias (`ip
 it), so that DEL and GC find it without the container's namespace.
 """
 
+import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cni.attachment import Attachment, network_key
+from cni.config import IPInterface, Section
 from cni.errors import CniError, Code
-from cni.kernel import link, netns, sysctl
+from cni.kernel import link, netns, route, sysctl
 from cni.kernel.link import End, Link
-from cni.kernel.netlink import ROUTE, Netlink
+from cni.kernel.netlink import ROUTE, Netlink, Request
+from cni.request import Request as Invocation
+
+MTU_MIN, MTU_MAX = 68, 65535  # of a veth
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,32 @@ class Pair:
 
     host: Link
     container: Link
+
+
+def mtu(config: Section) -> int:
+    """Return the key mtu: bytes, 0 leaves it to the kernel.  Raises CniError code 7."""
+    value = config.integer("mtu")
+    if value and not MTU_MIN <= value <= MTU_MAX:
+        raise config.refuse("mtu", f"{MTU_MIN} to {MTU_MAX} bytes, or 0 for the kernel's default")
+    return value
+
+
+def mac(request: Invocation) -> str:
+    """Return the MAC that the runtime wants for the container's end; empty when it wants none.
+
+    runtimeConfig goes before args, and that before CNI_ARGS (CNI CONVENTIONS).
+    """
+    values = (
+        (request.runtime_config, "mac"),
+        (request.config.section("args").section("cni"), "mac"),
+        (Section({"MAC": request.arguments("MAC").get("MAC")}, "CNI_ARGS"), "MAC"),
+    )
+    section, key = next((one for one in values if one[0].string(one[1])), values[0])
+    text = section.string(key)
+    octets = re.sub("[:.-]", "", text)
+    if text and not re.fullmatch("[0-9a-fA-F][02468aceACE][0-9a-fA-F]{10}", octets):
+        raise section.refuse(key, "the MAC of one interface: six octets, the first of them even")
+    return bytes.fromhex(octets).hex(":")
 
 
 @contextmanager
@@ -42,32 +73,46 @@ def refuse_repeated(host: Netlink, container: Netlink, attachment: Attachment) -
         raise CniError(Code.ALREADY_ATTACHED, msg, details)
 
 
-def add(host: Netlink, attachment: Attachment, container_netns: str, mtu: int) -> None:
-    """Make the pair, both ends down; `mtu` in bytes, 0 leaves it to the kernel."""
+def add(
+    host: Netlink,
+    attachment: Attachment,
+    container_netns: str,
+    mtu: int,
+    *more: Request,
+    mac: str = "",
+    master: int = 0,
+) -> None:
+    """Make the pair, both ends down; `mtu` in bytes, 0 leaves it to the kernel.
+
+    `mac` is the container's, `master` the index of the host end's bridge; `more` is sent along.
+    """
     link.add_veth(
         host,
-        End(attachment.host_ifname, attachment.mac("host")),
-        End(attachment.ifname, attachment.mac("container"), container_netns),
+        End(attachment.host_ifname, attachment.mac("host"), master=master),
+        End(attachment.ifname, mac or attachment.mac("container"), container_netns),
         mtu,
         attachment.owner,
+        *more,
     )
 
 
-def get(host: Netlink, attachment: Attachment) -> Pair:
+def get(host: Netlink, attachment: Attachment, mac: str = "") -> Pair:
     """Return the pair that `add` made; the host's end tells all of the other."""
     near = link.get(host, attachment.host_ifname)
     if near is None:
         msg = f"cannot find veth {attachment.host_ifname} after making it"
         raise CniError(Code.KERNEL_REFUSED, msg)
-    mac = attachment.mac("container")
+    mac = mac or attachment.mac("container")
     return Pair(near, replace(near, index=near.peer, name=attachment.ifname, mac=mac))
 
 
-def prepare_container(ifname: str, container_netns: str, versions: Iterable[int]) -> None:
+def prepare_container(
+    ifname: str, container_netns: str, versions: Iterable[int], *, dad: bool = False
+) -> None:
     """Set what must stand before the interface comes up, for the IP `versions` in use.
 
     The kernel then announces the addresses (gratuitous ARP, unsolicited NA) and link-local
-    ones need no duplicate detection, which takes 1-2 s.
+    ones need no duplicate detection (unless `dad`), which takes 1-2 s.
     """
     with netns.entered(container_netns):
         if 4 in versions:
@@ -75,7 +120,8 @@ def prepare_container(ifname: str, container_netns: str, versions: Iterable[int]
         if 6 in versions:
             for name in ("lo", ifname):
                 sysctl.write(f"ipv6/conf/{name}/disable_ipv6", "0")
-            settings = {"keep_addr_on_down": "1", "accept_dad": "0", "ndisc_notify": "1"}
+            settings = {"keep_addr_on_down": "1", "ndisc_notify": "1"}
+            settings |= {"accept_dad": "1", "enhanced_dad": "1"} if dad else {"accept_dad": "0"}
             for key, value in settings.items():
                 sysctl.write_if_there(f"ipv6/conf/{ifname}/{key}", value)
 
@@ -110,10 +156,31 @@ def delete(attachment: Attachment, container_netns: str) -> None:
 def collect(network: str, valid: Container[str]) -> None:
     """Remove the pairs of `network` whose owner is not `valid`."""
     with Netlink(ROUTE) as host:
-        owners = list(link.aliases(host))
-    for name, owner in owners:
-        if owner.startswith(f"{network_key(network)}/") and owner not in valid:
-            link.delete("", name)
+        found = of_network(host, network)
+    for one in found:
+        if one.alias not in valid:
+            link.delete("", one.name)
+
+
+def of_network(host: Netlink, network: str) -> list[Link]:
+    """Return the host's ends of the pairs of `network`."""
+    prefix = f"{network_key(network)}/"
+    return [one for one in link.list_all(host) if one.alias.startswith(prefix)]
+
+
+def take_over(host: Netlink, attachment: Attachment, addresses: Iterable[IPInterface]) -> None:
+    """Delete what holds one of `addresses` still; refuse when another network has it.
+
+    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
+    """
+    from cni.kernel import firewall
+
+    ips = [one.ip for one in addresses]
+    for ip in ips:
+        found = route.match(host, ip)
+        if found is not None and found.dst.prefixlen == ip.max_prefixlen:
+            delete_stale(host, attachment.network, found.oif, str(ip))
+    firewall.evict(attachment, ips)
 
 
 def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:

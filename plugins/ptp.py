@@ -1,223 +1,27 @@
-"""ptp: a routed veth pair.  The host is the gateway: there is no bridge and no subnet on a link.
+"""ptp: a routed veth pair, and nothing else.  The host is the gateway."""
 
-In the container, `10.244.0.5/24` with gateway .1 becomes
-    10.244.0.1 dev eth0 scope link src 10.244.0.5
-    10.244.0.0/24 via 10.244.0.1 dev eth0 src 10.244.0.5, and IPAM's routes
-and on the host, for every pod
-    10.244.0.1/32 on the veth, 10.244.0.5 dev veth… scope link
-"""
-
-from collections.abc import Iterable
-from ipaddress import ip_interface, ip_network
-
-from cni import invoke, pod, veth
-from cni.config import IPInterface, Section
-from cni.errors import CniError, Code, invalid_config
-from cni.invoke import Delegate
-from cni.kernel import address, link, route
-from cni.kernel.netlink import Netlink
-from cni.kernel.netlink import Request as Change
+from cni import routed
 from cni.request import Request
-from cni.result import Interface, Result
-from cni.rollback import rollback, try_all
+from cni.result import Result
 from cni.skel import Plugin
-from cni.veth import Pair
-
-MTU_MIN, MTU_MAX = 68, 65535  # of a veth
 
 
 def add(request: Request) -> Result:
     """Give the container a routed veth pair with the addresses of IPAM."""
-    config, attachment = request.config, request.attachment
-    mtu, masquerade, ipam = _mtu(config), _masquerade(config), _ipam(request)
-    dns = request.dns
-    with rollback() as undo, veth.sockets(request.netns) as (host, container):
-        veth.refuse_repeated(host, container, attachment)
-        result = ipam.add()
-        undo(ipam.delete)
-        pod.require_addresses(result, ipam.name)
-        _take_over(request, host, result)
-        veth.forward(pod.versions(result))
-        veth.add(host, attachment, request.netns, mtu)
-        undo(lambda: veth.delete(attachment, request.netns))
-        pair = veth.get(host, attachment)
-        veth.prepare_host(pair.host.name)
-        veth.prepare_container(attachment.ifname, request.netns, pod.versions(result))
-        host.do(*_on_host(pair, result))
-        container.do(*_in_container(pair, result))
-        if masquerade:
-            _add_masquerade(request, result)
-            undo(lambda: _delete_masquerade(request))
-        return pod.with_interfaces(result, _ends(request, pair), 1, dns)
-
-
-def _ends(request: Request, pair: Pair) -> tuple[Interface, Interface]:
-    host, container = pair.host, pair.container
-    return (
-        Interface(host.name, host.mac, mtu=host.mtu),
-        Interface(container.name, container.mac, request.netns, container.mtu),
-    )
-
-
-def _ipam(request: Request) -> Delegate:
-    name = request.config.section("ipam").string("type")
-    if not name:
-        msg = "cannot use the network configuration: ipam.type is missing"
-        raise invalid_config(msg, 'ptp needs an IPAM program, such as "host-local"')
-    return invoke.delegate(request, name)
-
-
-def _mtu(config: Section) -> int:
-    mtu = config.integer("mtu")
-    if mtu and not MTU_MIN <= mtu <= MTU_MAX:
-        raise config.refuse("mtu", f"{MTU_MIN} to {MTU_MAX} bytes, or 0 for the kernel's default")
-    return mtu
-
-
-def _masquerade(config: Section) -> bool:
-    """Return ipMasq.  Both backends of the reference are served by our nf_tables table."""
-    backend = config.string("ipMasqBackend")
-    if backend not in ("", "iptables", "nftables"):
-        msg = f'unknown ipmasq backend "{backend[:50]}"'
-        raise CniError(Code.UNSUPPORTED_FIELD, msg, "ipMasqBackend is iptables or nftables")
-    return config.boolean("ipMasq")
-
-
-def _take_over(request: Request, host: Netlink, result: Result) -> None:
-    """Delete what holds an address of `result` still; refuse when another network has it.
-
-    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
-    """
-    from cni.kernel import firewall
-
-    for ip in result.ips:
-        found = route.match(host, ip.address.ip)
-        if found is None or found.dst.prefixlen != ip.address.max_prefixlen:
-            continue
-        veth.delete_stale(host, request.attachment.network, found.oif, str(ip.address.ip))
-    firewall.evict(request.attachment, [ip.address.ip for ip in result.ips])
-
-
-def _on_host(pair: Pair, result: Result) -> list[Change]:
-    """Return the host's end: each gateway once, and a route to each address."""
-    name, index = pair.host.name, pair.host.index
-    gateways = dict.fromkeys(ip_interface(ip.gateway) for ip in result.ips if ip.gateway)
-    return [
-        *(address.add(index, name, gateway) for gateway in gateways),
-        link.set_up(index, name),
-        *(route.replace(route.Route(ip_network(ip.address.ip), index)) for ip in result.ips),
-    ]
-
-
-def _in_container(pair: Pair, result: Result) -> list[Change]:
-    """Return the container's end: addresses, the way to each gateway, the rest through it."""
-    container = pair.container
-    changes = [
-        *pod.addresses(container, result, prefix_route=False),
-        link.set_up(container.index, container.name),
-    ]
-    wanted: dict[object, Change] = {}
-    for ip in result.ips:
-        gateway, subnet, src = ip.gateway, ip.address.network, ip.address.ip
-        if gateway is None:
-            continue
-        direct = route.Route(ip_network(gateway), container.index, src=src)
-        wanted.setdefault(direct.dst, route.add(direct))
-        if subnet.prefixlen < subnet.max_prefixlen:
-            through = route.Route(subnet, container.index, gateway=gateway, src=src)
-            wanted.setdefault(subnet, route.add(through))
-    said = {one.dst for one in result.routes}
-    changes += [change for dst, change in wanted.items() if dst not in said]
-    return changes + pod.routes(container, result)
-
-
-def _addresses(result: Result) -> Iterable[IPInterface]:
-    return [ip.address for ip in result.ips]
-
-
-def _add_masquerade(request: Request, result: Result) -> None:
-    from cni.kernel import firewall
-
-    firewall.masquerade(request.attachment, _addresses(result))
-
-
-def _delete_masquerade(request: Request) -> None:
-    """Remove our elements, and the rules that the reference plugins left."""
-    from cni.kernel import firewall, leftovers
-
-    firewall.remove(request.attachment, firewall.MASQUERADE)
-    leftovers.delete_masquerade(request.attachment)
-
-
-def delete(request: Request) -> None:
-    """Take the attachment out of the kernel, then out of IPAM's store."""
-    try_all(
-        (
-            lambda: veth.delete(request.attachment, request.netns),
-            lambda: _delete_masquerade(request),
-            lambda: _ipam(request).delete(),
-        )
-    )
+    return routed.add(request, routed.read(request))
 
 
 def check(request: Request) -> None:
     """Raise CniError unless container, host, firewall and IPAM are as prevResult says."""
-    ipam, masquerade = _ipam(request), _masquerade(request.config)
-    ipam.check()
-    result = request.required_prev_result()
-    wanted = pod.container_interface(request, result)
-    with veth.sockets(request.netns) as (host, container):
-        end = pod.check_link(container, wanted, "veth")
-        ips = [ip for ip in result.ips if _is_on(result, ip.interface, wanted)]
-        pod.check_addresses(container, end, ips)
-        pod.check_routes(container, result)
-        host_end = link.get_by_index(host, end.peer)
-        if host_end is None or host_end.kind != "veth":
-            raise pod.check_failed(f"the host's end of {end.name} is missing")
-        pod.check_link(host, Interface(host_end.name), "veth")
-        for ip in ips:
-            pod.check_host_route(host, host_end, ip.address.ip)
-    if masquerade:
-        _check_masquerade(request, [ip.address for ip in ips])
-
-
-def _is_on(result: Result, index: int | None, interface: Interface) -> bool:
-    return (
-        index is not None
-        and index < len(result.interfaces)
-        and (result.interfaces[index] == interface)
-    )
-
-
-def _check_masquerade(request: Request, addresses: list[IPInterface]) -> None:
-    from cni.kernel import firewall, leftovers
-
-    missing = firewall.missing_masquerade(request.attachment, addresses)
-    ips = [one.ip for one in addresses]
-    if missing and not leftovers.has_masquerade(request.attachment, ips):
-        raise pod.check_failed(f"masquerading is incomplete: {', '.join(missing)} is missing")
+    routed.check(request, routed.read(request))
 
 
 def status(request: Request) -> None:
-    """Raise CniError code 50 or 51 unless ADD can be served: IPAM knows."""
-    _masquerade(request.config)
-    _ipam(request).status()
+    """Raise CniError code 50 or 51 unless ADD can be served: IPAM knows, and the node agent."""
+    from cni.agent import state
+
+    routed.read(request).ipam.status()
+    state.check(request.attachment.network)
 
 
-def gc(request: Request) -> None:
-    """Remove what belongs to no valid attachment of this network."""
-    from cni.kernel import firewall
-
-    network, valid = request.attachment.network, request.valid_owners()
-    if valid is None:
-        return
-    try_all(
-        (
-            lambda: veth.collect(network, valid),
-            lambda: firewall.collect(network, valid, firewall.MASQUERADE),
-            lambda: _ipam(request).gc(),
-        )
-    )
-
-
-PLUGIN = Plugin(add=add, delete=delete, check=check, status=status, gc=gc)
+PLUGIN = Plugin(add=add, delete=routed.delete, check=check, status=status, gc=routed.gc)

@@ -1,15 +1,97 @@
-"""The project's conflists, with the addresses of a test in them."""
+"""Conflists: the project's own, and those that other projects ship, to the letter.
+
+| tests/shipped/ | where it comes from |
+|---|---|
+| 10-containerd-net.conflist | containerd 1.6, script/setup/install-cni |
+| 10-crio-bridge.conflist, 11-crio-ipv4-bridge.conflist | CRI-O 1.24 and later, contrib/cni |
+| nerdctl-bridge.conflist | what nerdctl 1 writes for its default network |
+| nomad.conflist | what Nomad keeps in memory for network mode "bridge", with its defaults |
+
+podman's is read where Debian's package puts it.
+"""
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-KINDNET = Path(__file__).resolve().parent.parent / "conflists/10-kindnet.conflist"
+from tests.networks import Json
+
+TESTS = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Conflist:
+    """A conflist in a file, and what it promises to pods."""
+
+    path: Path
+
+    @cached_property
+    def json(self) -> Json:
+        parsed: Json = json.loads(self.path.read_text())
+        return parsed
+
+    @property
+    def name(self) -> str:
+        return str(self.json["name"])
+
+    @property
+    def types(self) -> list[str]:
+        """Return the programs of the chain, in their order."""
+        return [plugin["type"] for plugin in self.json["plugins"]]
+
+    @property
+    def interface(self) -> Json:
+        """Return the link of the chain that makes the interface: the one with addresses."""
+        (found,) = (plugin for plugin in self.json["plugins"] if "ipam" in plugin)
+        return dict(found)
+
+    @property
+    def reflects(self) -> bool:
+        """Tell whether a pod is promised that it reaches itself through a host port.
+
+        A bridge whose packets go through the firewall (sysctl bridge-nf-call-iptables) must send
+        them back where they came from.
+        """
+        return "bridge" not in self.interface or bool(self.interface.get("hairpinMode"))
+
+    @property
+    def subnets(self) -> list[str]:
+        return [one["subnet"] for (one,) in self.interface["ipam"]["ranges"]]
+
+    @property
+    def gateways(self) -> list[str]:
+        """Return the gateway in each subnet: the first address of it."""
+        return [self.pod_address(subnet, 0) for subnet in self.subnets]
+
+    def pod_addresses(self, number: int) -> tuple[str, ...]:
+        """Return the addresses of the pod that is the first, the second … to come."""
+        return tuple(self.pod_address(subnet, number) for subnet in self.subnets)
+
+    @staticmethod
+    def pod_address(subnet: str, number: int) -> str:
+        return str(ip_network(subnet)[1 + number])
+
+
+def own() -> dict[str, Conflist]:
+    """Return the project's conflists by name: `10-kindnet.conflist` is `kindnet`."""
+    paths = sorted((TESTS.parent / "conflists").glob("*.conflist"))
+    return {path.stem.partition("-")[2]: Conflist(path) for path in paths}
+
+
+def shipped() -> dict[str, Conflist]:
+    """Return the conflists of others by file name."""
+    return {path.stem: Conflist(path) for path in sorted((TESTS / "shipped").iterdir())}
+
+
+PODMAN = Conflist(Path("/etc/cni/net.d/87-podman-bridge.conflist"))
 
 
 def kindnet(pod_cidrs: list[str], mtu: int = 0) -> dict[str, Any]:
     """Return the list as kind's agent writes it; `mtu` in bytes, 0: the key is left out."""
-    conflist: dict[str, Any] = json.loads(KINDNET.read_text())
+    conflist: Json = json.loads(own()["kindnet"].path.read_text())
     ptp = conflist["plugins"][0]
     ptp["ipam"] |= {
         "routes": [{"dst": "::/0" if ":" in cidr else "0.0.0.0/0"} for cidr in pod_cidrs],

@@ -199,8 +199,15 @@ class Agent:
 
     @property
     def zygote(self) -> int:
-        """Return the pid of the process that forks the workers."""
-        return int(run(f"pgrep --parent {self.process.pid}").split()[0])
+        """Return the pid of the process that forks the workers; it listens a moment before."""
+        children: list[str] = []
+
+        def is_there() -> bool:
+            children[:] = run(f"pgrep --parent {self.process.pid}", check=False).split()
+            return bool(children)
+
+        assert wait_until(is_there), "the agent has no zygote"
+        return int(children[0])
 
 
 @contextmanager

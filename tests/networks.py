@@ -21,6 +21,12 @@ def ptp(*subnets: str, **keys: Any) -> Json:
     return network | keys
 
 
+def bridge(*subnets: str, **keys: Any) -> Json:
+    """Return a bridge network called kindnet; without IPAM when there are no `subnets`."""
+    network: Json = {"cniVersion": "1.1.0", "name": "kindnet", "type": "bridge"}
+    return network | ({"ipam": ipam(*subnets)} if subnets else {}) | keys
+
+
 def portmap(prev_result: Json | None, *mappings: Json, **keys: Any) -> Json:
     """Return a portmap link of the chain behind `ptp`."""
     network: Json = {"cniVersion": "1.1.0", "name": "kindnet", "type": "portmap"}

@@ -18,11 +18,11 @@ class UnreachableError(AssertionError):
     """No answer came."""
 
 
-def _socket(netns: str, address: str, kind: str) -> socket.socket:
+def _socket(netns: str, address: str, kind: str, timeout: float) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with entered(netns_path(netns) if netns else ""):
         made = socket.socket(family, KINDS[kind])
-    made.settimeout(TIMEOUT_S)
+    made.settimeout(timeout)
     if kind == "tcp":
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return made
@@ -36,6 +36,7 @@ def seen_from(
     listen: int = 0,
     kind: str = "tcp",
     source_port: int = 0,
+    timeout: float = TIMEOUT_S,
 ) -> str:
     """Talk from namespace `client` to address and port `to`, answered in `server`.
 
@@ -43,9 +44,9 @@ def seen_from(
     the server sees.  Raises UnreachableError when a packet is lost in either direction.
     """
     with ExitStack() as stack:
-        ear = stack.enter_context(_socket(server, to[0], kind))
+        ear = stack.enter_context(_socket(server, to[0], kind, timeout))
         ear.bind(("", listen or to[1]))
-        mouth = stack.enter_context(_socket(client, to[0], kind))
+        mouth = stack.enter_context(_socket(client, to[0], kind, timeout))
         if source_port:
             mouth.bind(("", source_port))
         try:

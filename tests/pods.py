@@ -11,12 +11,12 @@ def add(suite: lab.Suite, conf: networks.Json, pod: str = "pod", **given: str) -
     if pod not in lab.run("ip netns list").split():
         lab.add_netns(pod)
     given = {"netns": lab.netns_path(pod), "containerid": pod} | given
-    return suite.call("ptp", "ADD", conf, **given).ok().json
+    return suite.call(conf["type"], "ADD", conf, **given).ok().json
 
 
 def verb(suite: lab.Suite, name: str, conf: networks.Json, pod: str = "pod") -> lab.Reply:
     """Call another verb on that pod."""
-    return suite.call("ptp", name, conf, netns=lab.netns_path(pod), containerid=pod)
+    return suite.call(conf["type"], name, conf, netns=lab.netns_path(pod), containerid=pod)
 
 
 def addresses(netns: str = "", ifname: str = "") -> set[str]:
@@ -38,8 +38,9 @@ def veths() -> list[str]:
 
 
 def elements() -> str:
-    """Return the attachments in our firewall table, as nft shows them."""
-    text = lab.run("nft list table inet pycni", check=False)
+    """Return the attachments in our firewall tables, as nft shows them."""
+    ruleset = lab.run("nft list ruleset")
+    text = "".join(re.findall(r"^table \w+ pycni \{.*?^\}", ruleset, re.DOTALL | re.MULTILINE))
     return "\n".join(re.findall(r"elements = \{(.*?)\}", text, re.DOTALL))
 
 

@@ -24,14 +24,14 @@ from cni.leases.store import LOCK_WAIT
 from cni.programs import NAMES, PROGRAMS
 from cni.request import Request
 from cni.skel import STDIN_MAX, load
-from tests import lab, networks, packets
+from tests import conflists, lab, networks, packets
 from tests.conftest import ROOT
+from tests.pages import FENCE, SPAN, prose, rows, section, titles
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CONFLISTS = sorted((ROOT / "conflists").glob("*.conflist"))
+CONFLIST_PAGE = ROOT / "docs/conflists.md"
 UNIT = ROOT / "deploy" / "pycnid.service"
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 Json = dict[str, Any]
 
@@ -40,30 +40,11 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def prose(page: Path) -> str:
-    """Return the text of `page` without its blocks of code."""
-    return FENCE.sub("", page.read_text())
-
-
 def code(page: Path) -> Iterator[str]:
     """Yield each line of code of `page`, and each piece of code within a line."""
     for _, block in FENCE.findall(page.read_text()):
         yield from block.splitlines()
     yield from SPAN.findall(prose(page))
-
-
-def section(page: Path, title: str) -> str:
-    """Return what stands under the heading `title`."""
-    parts = re.split(r"^## (.+)$", page.read_text(), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of all tables in `text`, but for their heads."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    heads = {n - 1 for n, line in enumerate(lines) if line.startswith("|---")}
-    body = [line for n, line in enumerate(lines) if n not in heads and not line.startswith("|---")]
-    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in body]
 
 
 # links
@@ -188,8 +169,21 @@ def recorded(value: Any, keys: set[str]) -> Any:
     return [recorded(one, keys) for one in value] if isinstance(value, list) else value
 
 
-OBJECTS = {  # so that what is in them is asked for
+OBJECTS: dict[str, Json] = {  # so that what is in them is asked for
     "ptp": {"ipam": networks.ipam(), "dns": {"domain": "x"}},
+    "bridge": {
+        "ipam": networks.ipam(),
+        "dns": {"domain": "x"},
+        "vlanTrunk": [{}],
+        "args": {"cni": {}},
+        "runtimeConfig": {},
+    },
+    "vxlan": {
+        "ipam": networks.ipam(),
+        "dns": {"domain": "x"},
+        "nodeName": "n1",
+        "peers": [{"name": "n1", "addresses": ["172.18.0.2"], "podCIDRs": ["10.244.0.0/24"]}],
+    },
     "host-local": {
         "ipam": networks.ipam(subnet="10.9.0.0/24"),
         "args": {"cni": {"ips": ["10.9.0.7"]}},
@@ -206,6 +200,14 @@ DNS = {"nameservers", "domain", "search", "options"}  # the page says: domain, o
 ELSEWHERE = {"capabilities", "true", "CNI_ARGS", "IP"}  # read by the runtime; not JSON
 
 
+def make_node(plugin: Json) -> None:
+    """Give the host the address that a configuration with peers says it has."""
+    for node in plugin.get("peers", ()):
+        if node["name"] == plugin["nodeName"]:
+            lab.run("ip link add eth0 up type bridge")
+            lab.run(f"ip addr add {node['addresses'][0]}/24 dev eth0")
+
+
 def keys_asked(program: str, bin_dir: Path) -> set[str]:
     """Return the keys that ADD of `program` looks for, whether they are there or not."""
     keys: set[str] = set()
@@ -220,6 +222,7 @@ def keys_asked(program: str, bin_dir: Path) -> set[str]:
         config=Section(recorded(conf, keys)),
     )
     plugin = load(program)
+    make_node(conf)
     plugin.add(request)
     plugin.delete(replace(request, verb="DEL"))
     return keys
@@ -269,6 +272,7 @@ def test_every_network_shown_takes_a_pod_and_lets_it_go(conf: Json, frozen_bin: 
     # both ends of a pair with one number, as on a host with nothing else: the kernel then takes
     # up to a second until IPv6 is there
     lab.run("ip link add spare type bridge")
+    make_node(conf["plugins"][0])
     pod = lab.add_netns("pod")
 
     def cnictl(verb: str) -> str:
@@ -287,6 +291,39 @@ def test_every_network_shown_takes_a_pod_and_lets_it_go(conf: Json, frozen_bin: 
         cnictl("check")
     cnictl("del")
     assert lab.ip("link show type veth") == []
+
+
+def keys(value: Json, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of an object and of those in it, `ipam.type`, but not those in lists."""
+    for key, one in value.items():
+        yield from keys(one, f"{prefix}{key}.") if isinstance(one, dict) else [f"{prefix}{key}"]
+
+
+def keys_told(part: str) -> set[str]:
+    """Return the keys that a part of the page tells of: its tables of two columns."""
+    cells = [row[0] for row in rows(section(CONFLIST_PAGE, part)) if len(row) == 2]
+    return {key for cell in cells for key in SPAN.findall(cell)}
+
+
+def test_every_conflist_has_its_part_with_a_picture_and_the_reason_to_choose_it() -> None:
+    assert set(titles(CONFLIST_PAGE)) == {"Keys of all", *conflists.own()}
+    for name, conflist in conflists.own().items():
+        text = section(CONFLIST_PAGE, name)
+        picture = FENCE.findall(text)[0][1]
+        assert {*conflist.gateways, *conflist.pod_addresses(1)} <= set(
+            re.findall(r"[\w.:]+", picture)
+        )
+        assert conflist.interface.get("bridge", "eth0") in picture
+        assert "**When:**" in text
+        assert f"](#{name})" in CONFLIST_PAGE.read_text()
+
+
+@pytest.mark.parametrize("name", conflists.own())
+def test_every_key_of_a_conflist_is_told_of_and_no_other(name: str) -> None:
+    conflist = conflists.own()[name].json
+    used = {key for one in (conflist, *conflist["plugins"]) for key in keys(one)}
+
+    assert keys_told(name) | keys_told("Keys of all") == used
 
 
 # the unit of systemd

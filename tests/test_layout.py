@@ -22,8 +22,9 @@ FLOORS = (
     {"cni.boot", "cni.__main__"},
     {"plugins", "ipam"},
     {"cni.cnictl", "cni.agent"},
-    {"cni.runtime", "cni.leases", "cni.install"},
-    {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"},
+    {"cni.runtime", "cni.leases", "cni.install", "cni.overlay"},
+    {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"}
+    | {"cni.masquerade", "cni.routed", "cni.bridge", "cni.vlan", "cni.macspoof"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
     | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"},
     {"cni"},

@@ -1,6 +1,7 @@
 """The warm role: a process that has every program loaded, and forks a worker for each invocation.
 
-The zygote is single-threaded and holds nothing but its socket; what a worker does is in
+The zygote is single-threaded and holds nothing but its socket.  Two workers are always forked
+ahead and wait for a caller, so that no caller waits for a fork.  What a worker does is in
 `cni/agent/worker.py`, the launcher's side in `cni/handover.py`.
 """
 
@@ -12,9 +13,11 @@ import os
 import select
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from cni.agent import rehearsal, worker
 from cni.programs import PROGRAMS
@@ -26,6 +29,11 @@ LOADED = (
     *("cni.invoke", "cni.pod", "cni.skel", "cni.veth"),
     *("inspect", "shlex", "shutil", "socket", "subprocess", "traceback"),
 )
+
+
+SPARE = 2  # workers that wait for a caller: containerd executes two programs at once
+PID = struct.Struct("=i")
+PAUSE = 0.1  # seconds, after a worker died that had nothing to do
 
 
 @dataclass(frozen=True)
@@ -58,15 +66,20 @@ def load() -> None:
 
 
 class Zygote:
-    """Takes callers from `listener` and forks a worker for each, until SIGTERM."""
+    """Forks a worker for each caller of `listener`, until SIGTERM."""
 
     def __init__(
         self, listener: socket.socket, build: str, limits: Limits, main: Callable[[], int]
     ) -> None:
         self._listener, self._build, self._limits, self._main = listener, build, limits, main
-        self._workers: dict[int, _Worker] = {}
+        self._spare: set[int] = set()
+        self._busy: dict[int, _Worker] = {}
         self._stopping = False
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # a worker that has found a caller says its pid
+        self._found, self._finds = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # ends for those who wait when we do, whatever ends us
+        self._over, self._alive = os.pipe2(os.O_CLOEXEC)
 
     def take_signals(self) -> None:
         """Let SIGTERM stop the loop, and SIGCHLD wake it."""
@@ -78,65 +91,101 @@ class Zygote:
     def run(self) -> None:
         """Serve until SIGTERM; then wait for the workers that run."""
         self._listener.setblocking(False)  # noqa: FBT003  # the library's own signature
-        while self._workers or not self._stopping:
-            if self._stopping:
-                self._listener.close()  # who waits there serves itself
+        while not self._stopping:
+            while self._has_room() and len(self._spare) < SPARE and self._fork():
+                pass
             self._wait()
-            self._reap()
-            self._end_stuck()
-            if self._has_room():
-                self._accept()
+        self._listener.close()  # who waits there serves itself
+        os.close(self._alive)
+        while self._busy or self._spare:
+            self._wait()
 
     def _has_room(self) -> bool:
-        return not self._stopping and len(self._workers) < self._limits.workers
+        return len(self._busy) + len(self._spare) < self._limits.workers
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
     def _wait(self) -> None:
-        """Sleep until a caller comes, a worker ends or is over its time, or a signal comes."""
+        """Sleep until something happens to a worker, or a signal comes; see what it was."""
         poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
-        if self._has_room():
+        for file in (self._wake, self._found):
+            poll.register(file, select.POLLIN)
+        if not self._stopping and not self._spare and self._has_room():  # we could not fork
             poll.register(self._listener, select.POLLIN)
-        deadlines = [one.deadline for one in self._workers.values()]
+        deadlines = [one.deadline for one in self._busy.values()]
         now = time.monotonic()
         poll.poll(max(0.0, min(deadlines) - now) * 1000 if deadlines else None)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
+        self._note_busy()
+        self._reap()
+        self._end_stuck()
+
+    def _note_busy(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for (pid,) in PID.iter_unpack(os.read(self._found, 4096)):
+                if pid in self._spare:  # not if it has ended already
+                    self._spare.remove(pid)
+                    self._busy[pid] = _Worker(time.monotonic() + self._limits.seconds)
 
     def _reap(self) -> None:
-        while self._workers:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            self._workers.pop(pid, None)
-            if os.WIFSIGNALED(status):
-                log.warning("worker %d was killed by signal %d", pid, os.WTERMSIG(status))
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                self._busy.pop(pid, None)
+                if os.WIFSIGNALED(status):
+                    log.warning("worker %d was killed by signal %d", pid, os.WTERMSIG(status))
+                    if pid in self._spare:
+                        time.sleep(PAUSE)
+                self._spare.discard(pid)
 
     def _end_stuck(self) -> None:
         """Ask a worker that is over its time to end; if it does not, end it."""
         now = time.monotonic()
-        for pid, one in self._workers.items():
+        for pid, one in self._busy.items():
             if one.deadline <= now:
                 log.warning("worker %d is over its time", pid)
                 os.kill(pid, signal.SIGKILL if one.asked else signal.SIGTERM)
                 one.deadline, one.asked = now + self._limits.grace, True
 
-    def _accept(self) -> None:
+    def _fork(self) -> bool:
+        """Fork a worker; False: one cannot be had now, who called serves itself."""
         try:
-            connection, _ = self._listener.accept()
-        except OSError:  # the caller has gone again
-            return
-        with connection:
-            try:
-                pid = os.fork()
-            except OSError as error:  # the caller hears nothing, and serves itself
-                log.error("cannot fork a worker: %s", error.strerror)  # noqa: TRY400  # is enough
-                return
-            if pid == 0:
+            pid = os.fork()
+        except OSError as error:
+            log.error("cannot fork a worker: %s", error.strerror)  # noqa: TRY400  # is enough
+            if not self._spare:
+                with contextlib.suppress(OSError):
+                    self._listener.accept()[0].close()
+            return False
+        if pid == 0:
+            self._be_worker()
+        self._spare.add(pid)
+        return True
+
+    def _be_worker(self) -> NoReturn:
+        try:
+            worker.prepare()
+            for file in (self._wake, self._woken, self._found, self._alive):
+                os.close(file)
+            connection = self._next_caller()
+            os.write(self._finds, PID.pack(os.getpid()))
+            for file in (self._finds, self._over):
+                os.close(file)
+            worker.serve(connection, self._build, self._main)
+        finally:
+            os._exit(1)
+
+    def _next_caller(self) -> socket.socket:
+        """Wait for a caller; end the process when the zygote ends."""
+        poll = select.poll()
+        for file in (self._listener.fileno(), self._over):
+            poll.register(file, select.POLLIN)
+        while True:
+            if any(file == self._over for file, _ in poll.poll()):
+                os._exit(0)
+            with contextlib.suppress(OSError):  # another worker took it, or it has gone again
+                connection = self._listener.accept()[0]
                 self._listener.close()
-                os.close(self._wake)
-                os.close(self._woken)
-                worker.serve(connection, self._build, self._main)
-            self._workers[pid] = _Worker(time.monotonic() + self._limits.seconds)
+                return connection

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cni.handover import ACCEPTED, PLACES
+from cni.kernel import aside
 
 REQUEST_WAIT = 1.0  # seconds for a caller to say what it wants: it has, when it connects
 REQUEST_MAX = 1 << 20  # bytes; a socket's buffer holds less
 REFUSED = b"R"
 F_SETSIG = 10  # fcntl(2)
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+PR_SET_NAME = 15  # prctl(2)
+IDLE = b"pycnid-idle"
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,20 @@ class Invocation:
 
 class RefusedError(Exception):
     """The caller must serve itself."""
+
+
+def prepare() -> None:
+    """Do what needs no caller: nothing of the zygote's is left but what it has loaded."""
+    _name(IDLE)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    aside.awaited = False
+
+
+def _name(name: bytes) -> None:
+    """Set what `ps` shows of this process."""
+    libc.prctl(PR_SET_NAME, name)
 
 
 def serve(connection: socket.socket, build: str, main: Callable[[], int]) -> NoReturn:
@@ -120,17 +138,23 @@ def _become(connection: socket.socket, invocation: Invocation) -> None:
     for file in (*invocation.streams, *invocation.places):
         os.close(file)
     sys.argv, sys.executable = invocation.argv, invocation.program
-    os.environ.clear()
-    for key, value in invocation.environ.items():
-        os.environ[os.fsdecode(key)] = os.fsdecode(value)
+    _set_environment(invocation.environ)
     logging.root.handlers.clear()  # the program's own go to its stderr
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _name(os.fsencode(invocation.argv[0].rpartition("/")[2]))
     _die_with(connection)
 
 
+def _set_environment(wanted: dict[bytes, bytes]) -> None:
+    """Have `wanted` alone; most of it is what the agent has, and setting costs as much again."""
+    for key in os.environb.keys() - wanted.keys():
+        del os.environb[key]
+    for key, value in wanted.items():
+        if os.environb.get(key) != value:
+            os.environb[key] = value
+
+
 def _setns(namespace: int, kind: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, kind):
+    if libc.setns(namespace, kind):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

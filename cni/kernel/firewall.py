@@ -1,4 +1,4 @@
-"""Attachments in our nf_tables table: each is elements of its maps (`cni.kernel.ruleset`).
+"""Attachments in our nf_tables tables: each is elements of maps (`ruleset`, `bridgerules`).
 
 Each element's comment is its owner, so that DEL and GC need no memory (`Attachment.owner`).
 """
@@ -14,9 +14,8 @@ from functools import partial
 from cni.attachment import Attachment, network_key
 from cni.config import IPAddress, IPInterface, IPNetwork
 from cni.errors import KernelError
-from cni.kernel import nft, ruleset
+from cni.kernel import bridgerules, nft, nftmap, ruleset
 from cni.kernel.netlink import Netlink, Request
-from cni.kernel.nft import Expression
 from cni.kernel.nftmap import Element, Map
 from cni.kernel.ruleset import MAPS, PROTOCOLS
 
@@ -28,7 +27,11 @@ HAIRPIN = {  # the map that has marks for the ports of another
     for maps in MAPS.values()
     for prefix in ("", "hostip_")
 }
+MACS = (bridgerules.MACS, bridgerules.PORTS)
 UDP = PROTOCOLS["udp"]
+FIXED = {  # what marks that a table's fixed rules are in place, and what makes them
+    one.TABLE: (one.MARKER, one.fixed) for one in (ruleset, bridgerules)
+}
 TRIES = 5  # others change the same table; every try is one atomic transaction
 
 
@@ -55,7 +58,7 @@ class _Entry:
 
     map: Map
     key: bytes
-    data: Expression
+    data: bytes
     chain: str = ""
     rules: Callable[[], list[Request]] = list
 
@@ -74,6 +77,16 @@ def masquerade(attachment: Attachment, addresses: Iterable[IPInterface]) -> None
 def map_ports(attachment: Attachment, ports: Iterable[Port]) -> None:
     """Send host ports to pods.  What another owner left for the same port is replaced."""
     _put(attachment, [entry for port in ports for entry in _port_entries(port)])
+
+
+def check_mac(attachment: Attachment, mac: str) -> None:
+    """Let the host's end of a pair on a bridge take in packets from `mac` only."""
+    _put(attachment, _mac_entries(attachment, mac))
+
+
+def missing_mac_check(attachment: Attachment, mac: str) -> list[str]:
+    """Return what `check_mac` made and is not there any more, in words."""
+    return _missing(attachment, _mac_entries(attachment, mac))
 
 
 def missing_masquerade(attachment: Attachment, addresses: Iterable[IPInterface]) -> list[str]:
@@ -136,10 +149,18 @@ def _masquerade_entry(address: IPInterface) -> _Entry:
     return _Entry(
         MAPS[address.version]["masquerade"],
         address.ip.packed,
-        nft.jump(chain),
+        nftmap.verdict(nft.JUMP, chain),
         chain,
         partial(ruleset.leaving, address.network),
     )
+
+
+def _mac_entries(attachment: Attachment, mac: str) -> list[_Entry]:
+    name = attachment.host_ifname
+    return [
+        _Entry(bridgerules.MACS, bridgerules.mac_key(name, mac), nftmap.verdict(nft.ACCEPT)),
+        _Entry(bridgerules.PORTS, bridgerules.port_key(name), nftmap.verdict(nft.DROP)),
+    ]
 
 
 def _port_entries(port: Port) -> list[_Entry]:
@@ -149,13 +170,13 @@ def _port_entries(port: Port) -> list[_Entry]:
     prefix = ""
     if port.host_ip is not None:
         prefix, key = "hostip_", port.host_ip.packed + key
-    target = nft.value(port.address.packed + struct.pack(">HH", port.port, 0))
+    target = nftmap.constant(nftmap.DATA, port.address.packed + struct.pack(">HH", port.port, 0))
     entries = [_Entry(MAPS[version][f"{prefix}ports"], key, target)]
     if (subnet := port.subnet) is not None:
         chain = ruleset.marking_name(subnet, port.mark_bit)
         hairpin = MAPS[version][f"{prefix}hairpin"]
         marking = partial(ruleset.marking, subnet, port.mark_bit)
-        entries.append(_Entry(hairpin, key, nft.jump(chain), chain, marking))
+        entries.append(_Entry(hairpin, key, nftmap.verdict(nft.JUMP, chain), chain, marking))
     return entries
 
 
@@ -191,7 +212,7 @@ def _stale(netlink: Netlink, entries: list[_Entry], owner: str) -> list[Request]
         for element in one.elements(netlink, *keys):
             if element.key in keys:
                 if element.comment != owner:
-                    log.warning("%s: replacing what %s has left", one.name, element.comment)
+                    log.warning("%s: %s loses its place to %s", one.name, element.comment, owner)
                 deletes.append(one.delete_element(element.key))
     return deletes
 
@@ -209,8 +230,8 @@ def _missing(attachment: Attachment, entries: list[_Entry]) -> list[str]:
 
 def _remove(maps: Iterable[Map], text: str, wanted: Callable[[str], bool]) -> list[Element]:
     with nft.socket() as netlink:
-        if ruleset.TABLE not in nft.tables(netlink):
-            return []
+        there = nft.tables(netlink)
+        maps = [one for one in maps if one.table in there]
         for left in reversed(range(TRIES)):
             found = [
                 (one, element)
@@ -232,9 +253,15 @@ def _remove(maps: Iterable[Map], text: str, wanted: Callable[[str], bool]) -> li
 
 def _missing_rules(netlink: Netlink, entries: list[_Entry]) -> list[Request]:
     """Return what makes the fixed rules, and the chains of `entries`, unless they are there."""
-    there = ruleset.TABLE.chain_exists(netlink, ruleset.MARKER)
-    requests = [] if there else ruleset.fixed()
-    for chain, rules in {one.chain: one.rules for one in entries if one.chain}.items():
-        if not there or not ruleset.TABLE.chain_exists(netlink, chain):
+    requests: list[Request] = []
+    bare = set()
+    for table in {one.map.table for one in entries}:
+        marker, fixed = FIXED[table]
+        if not table.chain_exists(netlink, marker):
+            bare.add(table)
+            requests += fixed()
+    chains = {(one.map.table, one.chain): one.rules for one in entries if one.chain}
+    for (table, chain), rules in chains.items():
+        if table in bare or not table.chain_exists(netlink, chain):
             requests += rules()
     return requests

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 IPTABLES = {4: Table(IPV4, "nat"), 6: Table(IPV6, "nat")}
 LEGACY = {4: ("iptables", "ip_tables_names"), 6: ("ip6tables", "ip6_tables_names")}
 MASQUERADE = Table(nft.INET, "cni_plugins_masquerade")
+BRIDGE = Table(nft.BRIDGE, "nat")
 HOSTPORTS = (Table(IPV4, "cni_hostport"), Table(IPV6, "cni_hostport"))
 KINDS = ("DNAT", "SNAT")  # SNAT: of releases before 0.7
 TO_PORTS = ("hostports", "hostip_hostports")
@@ -77,6 +78,27 @@ def delete_ports(attachment: Attachment) -> None:
     _delete(*_ports(attachment, (*TO_PORTS, "masquerading")))
 
 
+def delete_mac_check(attachment: Attachment) -> None:
+    """Remove the rules on MACs that the reference's bridge left for `attachment`."""
+    with nft.socket() as netlink:
+        if BRIDGE in nft.tables(netlink):
+            changes = list(_chain_deletes(netlink, [BRIDGE], _mac_check(attachment)))
+            if changes:
+                nft.commit(netlink, *changes)
+
+
+def _mac_check(attachment: Attachment) -> list[_Chain]:
+    # the first jumps to the second, so it goes first
+    name = f"cni-br-iface-{attachment.container_id}-{attachment.ifname}"
+    return [_Chain("PREROUTING", name), _Chain("PREROUTING", f"{name}-mac")]
+
+
+def has_mac_check(attachment: Attachment) -> bool:
+    """Tell whether the reference's bridge checks the MAC of `attachment`."""
+    with nft.socket() as netlink:
+        return _in_use(netlink, BRIDGE, _mac_check(attachment)[0])
+
+
 def has_masquerade(attachment: Attachment, addresses: Collection[IPAddress]) -> bool:
     """Tell whether the reference plugins masquerade for all `addresses` of `attachment`."""
     return _serve(*_masquerade(attachment), addresses)
@@ -106,15 +128,15 @@ def _serve(chains: list[_Chain], rules: list[_Rules], addresses: Collection[IPAd
     with nft.socket() as netlink:
         return all(
             any(address.packed in rule for *_, rule in _found(netlink, rules))
-            or any(_in_use(netlink, address.version, chain) for chain in chains)
+            or any(_in_use(netlink, IPTABLES[address.version], chain) for chain in chains)
             or any(_in_legacy_use(address.version, chain) for chain in chains)
             for address in addresses
         )
 
 
-def _in_use(netlink: Netlink, version: int, chain: _Chain) -> bool:
-    """Tell whether the chain in iptables-nft has rules, and a jump to it."""
-    table, name = IPTABLES[version], chain.name.encode() + b"\0"
+def _in_use(netlink: Netlink, table: Table, chain: _Chain) -> bool:
+    """Tell whether the chain has rules, and a jump to it."""
+    name = chain.name.encode() + b"\0"
     jumps = any(name in rule for _, rule in table.rules(netlink, chain.entry))
     return jumps and any(table.rules(netlink, chain.name))
 

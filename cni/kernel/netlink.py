@@ -6,10 +6,14 @@ loop and costs more than all that an ADD does with it.
 
 import errno
 import os
+import select
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,30 +25,66 @@ REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 ERROR, DONE = 2, 3
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
+ATTRIBUTE = struct.Struct("=HH")  # length, type
+NESTED = 0x8000  # NLA_F_NESTED, in the type
+NUMBER = struct.Struct("=HHI")
 ERRNO = struct.Struct("=i")
 SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 12
 ACK_TLVS = 0x200  # flag of an error message: attributes follow
 ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
+TOGETHER = 100  # requests: all may be refused, and a socket has room for 200 answers or so
 RECEIVE = 1 << 18  # bytes: dumps come in chunks of up to 32 KiB, acknowledgements together
 
 
 @dataclass(frozen=True)
 class Request:
-    """One message of a batch; `what` says in errors what it does ("add link eth0")."""
+    """One message of a batch; `what` says in errors what it does ("add link eth0").
+
+    `message` is what follows the header: encoded, or a pyroute2 nlmsg.
+    """
 
     what: str
     kind: int
     flags: int
-    message: Any  # a pyroute2 nlmsg
+    message: Any
 
-    def encode(self, sequence: int) -> bytes:
-        """Return the bytes on the wire."""
-        header = self.message["header"]
-        header["type"], header["flags"] = self.kind, REQUEST | self.flags
-        header["sequence_number"], header["pid"] = sequence, 0
+    @cached_property
+    def payload(self) -> bytes:
+        """What follows the header on the wire; a request that is kept is encoded once."""
+        if isinstance(self.message, bytes):
+            return self.message
         self.message.reset()
         self.message.encode()
-        return bytes(self.message.data)
+        return bytes(self.message.data[HEADER.size :])
+
+    def encode(self, sequence: int, flags: int = 0) -> bytes:
+        """Return the bytes on the wire, with `flags` beside the request's own."""
+        length, flags = HEADER.size + len(self.payload), REQUEST | self.flags | flags
+        return HEADER.pack(length, self.kind, flags, sequence, 0) + self.payload
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return an attribute: length, type, value, padded to 4 bytes.
+
+    What every ADD sends is put together from these: that is ten times as fast as a nlmsg.
+    """
+    size = ATTRIBUTE.size + len(value)
+    return ATTRIBUTE.pack(size, kind) + value + bytes(-size & 3)
+
+
+def nested(kind: int, attributes: bytes) -> bytes:
+    """Return an attribute that holds others."""
+    return attribute(kind | NESTED, attributes)
+
+
+def number(kind: int, value: int) -> bytes:
+    """Return an attribute that is a number of 32 bits."""
+    return NUMBER.pack(8, kind, value)
+
+
+def text(kind: int, value: str) -> bytes:
+    """Return an attribute that is a text with its NUL."""
+    return attribute(kind, value.encode() + b"\0")
 
 
 _lingering: list[socket.socket] = []
@@ -100,9 +140,7 @@ class Netlink:
 
     def _transact(self, requests: Sequence[Request], silent: frozenset[int]) -> None:
         first = self._sequence + 1
-        self._send(
-            [r if n in silent else replace(r, flags=r.flags | ACK) for n, r in enumerate(requests)]
-        )
+        self._send(requests, [0 if n in silent else ACK for n in range(len(requests))])
         waiting = {first + n for n in range(len(requests)) if n not in silent}
         refusals: dict[int, KernelError] = {}
         while waiting:
@@ -116,6 +154,22 @@ class Netlink:
         if refusals:
             raise refusals[min(refusals)]
 
+    def do_each(self, requests: Sequence[Request]) -> dict[int, KernelError]:
+        """Send up to TOGETHER `requests`, in order; return the refusals, by position."""
+        first, last = self._sequence + 1, self._sequence + len(requests)
+        # a refusal is answered in any case, and the answers come in order
+        self._send(requests, [*(0 for _ in requests[1:]), ACK])
+        refusals: dict[int, KernelError] = {}
+        answered = 0
+        while answered < last:
+            for kind, flags, sequence, payload in self._receive():
+                if kind != ERROR or not first <= sequence <= last:
+                    continue
+                answered = sequence
+                if error := _refusal(requests[sequence - first], flags, payload):
+                    refusals[sequence - first] = error
+        return refusals
+
     def get(self, request: Request, answer: type[Any]) -> Any:
         """Return the one object that `request` asks for, decoded as `answer`.
 
@@ -125,7 +179,7 @@ class Netlink:
 
     def ask(self, request: Request) -> bytes:
         """Return the payload of the one object that `request` asks for; raises as `get`."""
-        self._send([request])
+        self._send([request], [0])
         for kind, flags, _, payload in self._receive():
             if kind == ERROR:
                 error = _refusal(request, flags, payload)
@@ -135,8 +189,7 @@ class Netlink:
 
     def dump(self, request: Request) -> Iterator[bytes]:
         """Yield the payload of each object of a dump; `decode` makes a message of it."""
-        dumping = Request(request.what, request.kind, request.flags | DUMP, request.message)
-        self._send([dumping])
+        self._send([request], [DUMP])
         while True:
             for kind, flags, _, payload in self._receive():
                 if kind == DONE:
@@ -162,11 +215,11 @@ class Netlink:
         """Return the socket's number, for poll(2)."""
         return self._socket.fileno()
 
-    def _send(self, requests: list[Request]) -> None:
+    def _send(self, requests: Sequence[Request], flags: Iterable[int]) -> None:
         data = bytearray()
-        for request in requests:
+        for request, more in zip(requests, flags, strict=True):
             self._sequence += 1
-            data += request.encode(self._sequence)
+            data += request.encode(self._sequence, more)
         self._socket.send(data)
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
@@ -177,6 +230,24 @@ class Netlink:
             length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
             yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
             offset += (length + 3) & ~3
+
+
+def wait_for(group: int, condition: Callable[[], bool], timeout_s: float, netns: str = "") -> bool:
+    """Wait until `condition` holds, which news of a group of rtnetlink may tell of (RTNLGRP_*).
+
+    False when `timeout_s` have passed.
+    """
+    with Netlink(ROUTE, netns) as news:
+        news.join(group)
+        waiting = select.poll()
+        waiting.register(news.fileno(), select.POLLIN)
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0 or not waiting.poll(left * 1000):
+                return False
+            list(news.news())
+        return True
 
 
 def decode(answer: type[Any], payload: bytes) -> Any:
@@ -202,8 +273,13 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (type, value) of the attributes in `data`, flags taken off the type."""
     offset = 0
     while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
+        length, kind = ATTRIBUTE.unpack_from(data, offset)
         if length < 4:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
+
+
+def integer(value: bytes | None) -> int:
+    """Return the number that an attribute holds; 0 when there is none."""
+    return int.from_bytes(value or b"", sys.byteorder)

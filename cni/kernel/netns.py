@@ -58,6 +58,35 @@ def entered(path: str) -> Iterator[None]:
         os.close(home)
 
 
+@contextmanager
+def shared() -> Iterator[None]:
+    """Keep others from being `alone` in our namespace within the block: we use what is common."""
+    fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def alone() -> Iterator[bool]:
+    """Yield whether nobody uses what is common in our namespace, nor will within the block.
+
+    The lock is the namespace's own file, so that it is the same for all who are in it.
+    """
+    fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
 def _setns(fd: int) -> None:
     # os.setns is there from Python 3.12 on
     libc = ctypes.CDLL(None, use_errno=True)

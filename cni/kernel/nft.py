@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2.netlink.nfnetlink import nfgen_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
     nft_chain_msg,
     nft_rule_msg,
@@ -18,16 +17,19 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 )
 
 from cni.errors import KernelError
-from cni.kernel.netlink import APPEND, CREATE, NETFILTER, Netlink, Request, attributes
+from cni.kernel.netlink import APPEND, CREATE, NETFILTER, Netlink, Request, attributes, text
 
 NEWTABLE, GETTABLE, DELTABLE = 0, 1, 2  # NFT_MSG_*
 NEWCHAIN, GETCHAIN, DELCHAIN = 3, 4, 5
 NEWRULE, GETRULE, DELRULE = 6, 7, 8
 NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES in the upper byte of a message's type
 BATCH_BEGIN, BATCH_END = 16, 17  # NFNL_MSG_BATCH_*
-INET, IPV4, IPV6 = 1, 2, 10  # NFPROTO_*
-JUMP, RETURN = -3, -5  # verdicts, NFT_JUMP ...
-GENERATION_SIZE = 4  # bytes of nfgenmsg
+INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10  # NFPROTO_*
+DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5  # verdicts: NF_DROP, NFT_JUMP ...
+GENERATION = struct.Struct("=Bxxx")  # nfgenmsg: family
+# NFTA_*: the table is 1 of all, the name 2 of sets and elements, and of rules their chain's
+TABLE, NAME, RULE_HANDLE = 1, 2, 3
+CHAIN_NAME = 3
 Expression = dict[str, Any]
 
 
@@ -39,12 +41,11 @@ def to_nft(what: str, kind: int, flags: int, family: int, message: Any) -> Reque
 
 def commit(netlink: Netlink, *requests: Request) -> None:
     """Do all of `requests` or none.  Raises the first refusal."""
-    begin, end = nfgen_msg(), nfgen_msg()
-    begin["res_id"] = end["res_id"] = NFTABLES >> 8
+    subsystem = struct.pack(">BBH", 0, 0, NFTABLES >> 8)
     netlink.do_batch(
-        Request("begin a transaction of nf_tables", BATCH_BEGIN, 0, begin),
+        Request("begin a transaction of nf_tables", BATCH_BEGIN, 0, subsystem),
         requests,
-        Request("commit to nf_tables", BATCH_END, 0, end),
+        Request("commit to nf_tables", BATCH_END, 0, subsystem),
     )
 
 
@@ -69,6 +70,18 @@ class Table:
         message = nft_table_msg()
         message["attrs"] = [("NFTA_TABLE_NAME", self.name), ("NFTA_TABLE_FLAGS", 0)]
         return to_nft(f"add table {self.name}", NEWTABLE, CREATE, self.family, message)
+
+    def delete(self) -> Request:
+        """Delete the table with all that is in it.  ENOENT when it is not there."""
+        return self.request(f"delete table {self.name}", DELTABLE, 0, text(TABLE, self.name))
+
+    def named(self, name: str) -> bytes:
+        """Return the attributes that name a chain or set of this table, or a rule's chain."""
+        return text(TABLE, self.name) + text(NAME, name)
+
+    def request(self, what: str, kind: int, flags: int, attrs: bytes = b"") -> Request:
+        """Return a request with encoded attributes: what every ADD and DEL sends."""
+        return Request(what, NFTABLES | kind, flags, GENERATION.pack(self.family) + attrs)
 
     def add_chain(self, name: str, **hook: Any) -> Request:
         """Add a chain; with kind=, number= and priority= a base chain.  It may be there."""
@@ -120,11 +133,9 @@ class Table:
 
     def chain_exists(self, netlink: Netlink, name: str) -> bool:
         """Tell whether the chain is there."""
-        message = nft_chain_msg()
-        message["attrs"] = [("NFTA_CHAIN_TABLE", self.name), ("NFTA_CHAIN_NAME", name)]
-        request = to_nft(f"get chain {name}", GETCHAIN, 0, self.family, message)
+        attrs = text(TABLE, self.name) + text(CHAIN_NAME, name)
         try:
-            netlink.get(request, nft_chain_msg)
+            netlink.ask(self.request(f"get chain {name}", GETCHAIN, 0, attrs))
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -133,30 +144,27 @@ class Table:
 
     def chains(self, netlink: Netlink) -> list[str]:
         """Return the names of the table's chains; none when there is no table."""
-        request = to_nft("list chains", GETCHAIN, 0, self.family, nft_chain_msg())
         found = []
-        for payload in netlink.dump(request):
-            fields = dict(attributes(payload[GENERATION_SIZE:]))
-            if text_of(fields[1]) == self.name:  # NFTA_CHAIN_TABLE
-                found.append(text_of(fields[3]))  # NFTA_CHAIN_NAME
+        for payload in netlink.dump(self.request("list chains", GETCHAIN, 0)):
+            fields = dict(attributes(payload[GENERATION.size :]))
+            if text_of(fields[TABLE]) == self.name:
+                found.append(text_of(fields[CHAIN_NAME]))
         return found
 
     def rules(self, netlink: Netlink, chain: str) -> Iterator[tuple[int, bytes]]:
         """Yield (handle, encoded rule) of a chain's rules; none when there is no such chain."""
-        message = nft_rule_msg()
-        message["attrs"] = [("NFTA_RULE_TABLE", self.name), ("NFTA_RULE_CHAIN", chain)]
-        request = to_nft(f"list rules of {chain}", GETRULE, 0, self.family, message)
+        request = self.request(f"list rules of {chain}", GETRULE, 0, self.named(chain))
         for payload in dump_if_there(netlink, request):
-            fields = dict(attributes(payload[GENERATION_SIZE:]))
-            if text_of(fields[1]) == self.name and text_of(fields[2]) == chain:
-                yield struct.unpack(">Q", fields[3])[0], payload
+            fields = dict(attributes(payload[GENERATION.size :]))
+            if text_of(fields[TABLE]) == self.name and text_of(fields[NAME]) == chain:
+                yield struct.unpack(">Q", fields[RULE_HANDLE])[0], payload
 
 
 def tables(netlink: Netlink) -> set[Table]:
     """Return the tables that there are."""
-    request = to_nft("list tables", GETTABLE, 0, 0, nft_table_msg())
+    request = Request("list tables", NFTABLES | GETTABLE, 0, GENERATION.pack(0))
     return {
-        Table(payload[0], text_of(dict(attributes(payload[GENERATION_SIZE:]))[1]))
+        Table(payload[0], text_of(dict(attributes(payload[GENERATION.size :]))[TABLE]))
         for payload in netlink.dump(request)
     }
 
@@ -186,8 +194,16 @@ def value(data: bytes) -> Expression:
 
 def jump(chain: str) -> Expression:
     """Return the verdict that goes to `chain` and comes back."""
-    verdict = [("NFTA_VERDICT_CODE", JUMP), ("NFTA_VERDICT_CHAIN", chain)]
-    return {"attrs": [("NFTA_DATA_VERDICT", {"attrs": verdict})]}
+    return _verdict(("NFTA_VERDICT_CODE", JUMP), ("NFTA_VERDICT_CHAIN", chain))
+
+
+def verdict(code: int) -> Expression:
+    """Return the verdict DROP, ACCEPT or RETURN."""
+    return _verdict(("NFTA_VERDICT_CODE", code))
+
+
+def _verdict(*attrs: tuple[str, Any]) -> Expression:
+    return {"attrs": [("NFTA_DATA_VERDICT", {"attrs": list(attrs)})]}
 
 
 def expression(name: str, **fields: Any) -> Expression:

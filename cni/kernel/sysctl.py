@@ -1,19 +1,28 @@
 """Kernel settings under /proc/sys/net (man 5 proc; the network namespace is the caller's)."""
 
+import os
 from contextlib import suppress
+
+VALUE_MAX = 4096  # bytes
 
 
 def read(key: str) -> str:
     """Return the value of `key`, a path below /proc/sys/net.  Raises OSError."""
-    with open(f"/proc/sys/net/{key}", encoding="ascii") as file:
-        return file.read().strip()
+    file = os.open(f"/proc/sys/net/{key}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, VALUE_MAX).decode("ascii").strip()
+    finally:
+        os.close(file)
 
 
 def write(key: str, value: str) -> None:
     """Set `key` unless it is `value` already: a container may have /proc/sys read-only."""
     if read(key) != value:
-        with open(f"/proc/sys/net/{key}", "w", encoding="ascii") as file:
-            file.write(value)
+        file = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, value.encode("ascii"))
+        finally:
+            os.close(file)
 
 
 def write_if_there(key: str, value: str) -> None:

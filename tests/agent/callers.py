@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cni.agent.warm import Limits, Zygote
+from cni.agent.warm import SPARE, Limits, Zygote
+from cni.agent.worker import IDLE
 from cni.handover import ACCEPTED, PLACES, hand_over
 from tests import lab
 
@@ -146,8 +147,37 @@ def status_of(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that `pid` has, zombies too."""
+    """Return the processes that `pid` has, zombies too, but for workers that have no caller."""
+    return [one for one in _all_children(pid) if comm(one) not in ("", IDLE.decode())]
+
+
+@contextmanager
+def stopped(zygote: int) -> Iterator[None]:
+    """Let the zygote hang, and the workers that wait for a caller."""
+
+    def waiting() -> list[int]:
+        return [one for one in _all_children(zygote) if comm(one) == IDLE.decode()]
+
+    assert lab.wait_until(lambda: len(waiting()) == SPARE)
+    hanging = [zygote, *waiting()]
+    try:
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _all_children(pid: int) -> list[int]:
     return [int(word) for word in lab.run(f"pgrep --parent {pid}", check=False).split()]
+
+
+def comm(pid: int) -> str:
+    """Return the name of a process; empty: it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def alive(pid: int) -> bool:

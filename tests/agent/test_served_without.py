@@ -134,14 +134,12 @@ def note(place: Path) -> int:
 @pytest.mark.usefixtures("host")
 def test_an_agent_that_hangs_runs_nothing_when_it_goes_on(tmp_path: Path) -> None:
     with callers.zygote(lambda: note(tmp_path)) as (path, zygote):
-        os.kill(zygote, signal.SIGSTOP)
         reader, writer = os.pipe()
+        with callers.stopped(zygote):
+            status = callers.status_of(callers.call(path, wait=0.1, stdout=writer))
+            os.close(writer)
 
-        status = callers.status_of(callers.call(path, wait=0.1, stdout=writer))
-        os.close(writer)
-
-        assert os.read(reader, 1) == b""  # a runtime hears the end, though the agent hangs
-        os.kill(zygote, signal.SIGCONT)
+            assert os.read(reader, 1) == b""  # a runtime hears the end, though the agent hangs
         os.close(reader)
         assert status == ITSELF
         assert callers.status_of(callers.call(path)) == 0
@@ -193,10 +191,9 @@ def test_a_zygote_that_cannot_fork_lets_callers_serve_themselves(tmp_path: Path)
 
 
 def test_a_stopped_agent_is_waited_for_while_there_is_hope(probe: Probe, agent: lab.Agent) -> None:
-    os.kill(agent.zygote, signal.SIGSTOP)
-    process = probe.start()
+    with callers.stopped(agent.zygote):
+        process = probe.start()
 
-    assert not lab.wait_until(lambda: process.poll() is not None, 0.3)
-    os.kill(agent.zygote, signal.SIGCONT)
+        assert not lab.wait_until(lambda: process.poll() is not None, 0.3)
     end(process).ok()
     assert probe.runs() == ["STATUS"]

@@ -27,10 +27,10 @@ class Pod:
 
 
 class Libcni:
-    """The reference runtime library, looking for programs in the directory `bin_dir`."""
+    """The reference runtime library, looking for programs in `bin_dirs`, the first one first."""
 
-    def __init__(self, driver: Path, bin_dir: Path) -> None:
-        self.driver, self.bin_dir = driver, bin_dir
+    def __init__(self, driver: Path, *bin_dirs: Path) -> None:
+        self.driver, self.bin_dirs = driver, bin_dirs
 
     def call(self, verb: str, conflist: Any, pod: Pod) -> lab.Reply:
         """Run `add`, `check`, `del` or `validate` of a list on `pod`."""
@@ -58,7 +58,8 @@ class Libcni:
         return self._run(["version", *programs], "").ok().json["versions"]
 
     def _run(self, words: list[str], stdin: str) -> lab.Reply:
-        environment = {"PATH": os.environ["PATH"], "CNI_PATH": str(self.bin_dir)}
+        path = ":".join(map(str, self.bin_dirs))
+        environment = {"PATH": os.environ["PATH"], "CNI_PATH": path}
         return _reply([str(self.driver), *words], environment, stdin=stdin)
 
 

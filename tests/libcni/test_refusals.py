@@ -33,7 +33,7 @@ def said_directly(libcni: Libcni, conflist: Any, pod: Pod) -> Any:
         "name": conflist["name"],
         "cniVersion": conflist["cniVersion"],
     }
-    suite = lab.Suite(libcni.bin_dir, imported=False)
+    suite = lab.Suite(libcni.bin_dirs[0], imported=False)
     given = {"netns": pod.netns, "containerid": pod.container_id, "args": pod.args}
     error = suite.call(conf["type"], "ADD", conf, **given).json
     return {key: error[key] for key in ("code", "msg", "details") if error.get(key)}

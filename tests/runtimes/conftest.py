@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cni.programs import NAMES
 from tests.runtimes import containerd as daemon
 from tests.runtimes import image
 from tests.runtimes.containerd import Containerd
@@ -18,10 +19,24 @@ def image_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image.build(tmp_path_factory.mktemp("image") / "image.tar")
 
 
+@pytest.fixture(scope="session")
+def others_bin(reference_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with those of the reference plugins that have no counterpart here."""
+    folder = tmp_path_factory.mktemp("others")
+    for program in reference_bin.iterdir():
+        if program.name not in NAMES:
+            (folder / program.name).symlink_to(program)
+    return folder
+
+
 @pytest.fixture
-def node(host: None, frozen_bin: Path) -> Iterator[Node]:  # noqa: ARG001 - it works by being there
+def node(
+    host: None,  # noqa: ARG001 - it works by being there
+    frozen_bin: Path,
+    others_bin: Path,
+) -> Iterator[Node]:
     """The test is a node with the kindnet conflist; nothing of its runtimes may be left."""
-    with runtime_node(frozen_bin) as node:
+    with runtime_node(frozen_bin, others_bin) as node:
         yield node
 
 
@@ -33,9 +48,12 @@ def containerd(node: Node, image_archive: Path) -> Iterator[Containerd]:
 
 
 @pytest.fixture
-def podman(node: Node, image_archive: Path) -> Iterator[Podman]:
-    """Return podman on the node; its containers end with the test."""
-    runtime = Podman(node, image_archive)
+def podman(node: Node, image_archive: Path, request: pytest.FixtureRequest) -> Iterator[Podman]:
+    """Return podman on the node; its containers end with the test.
+
+    Its default network is kindnet, or what the test wants.
+    """
+    runtime = Podman(node, image_archive, getattr(request, "param", "kindnet"))
     try:
         yield runtime
     finally:

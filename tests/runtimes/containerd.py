@@ -9,7 +9,7 @@ from tests import lab
 from tests.runtimes import image
 from tests.runtimes.cri import Cri, HostPort
 from tests.runtimes.leftovers import wait_for
-from tests.runtimes.node import RESULTS, Node, Pod
+from tests.runtimes.node import Node, Pod, is_recorded
 from tests.runtimes.traffic import wait_until_served
 
 SOCKET = Path("/run/containerd/containerd.sock")
@@ -48,9 +48,7 @@ class Containerd:
         self._pods[name] = client
         container_id = f"default-{name}"  # the container's name after that of its namespace
         wait_for(
-            lambda: (
-                client.poll() is not None or (RESULTS / f"kindnet-{container_id}-eth0").exists()
-            ),
+            lambda: client.poll() is not None or is_recorded(container_id),
             f"the result of ADD for {name}",
         )
         if client.poll() is not None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from tests.runtimes import leftovers
 POD_CIDR, POD_CIDR_6 = "10.244.1.0/24", "fd00:10:244:1::/64"
 GATEWAY = "10.244.1.1"
 NODE, NODE_6 = "172.18.0.2", "fc00:f853::2"
-OUTSIDE = "172.18.0.1"
+OUTSIDE, OUTSIDE_6 = "172.18.0.1", "fc00:f853::1"
+CNI_BIN = Path("/opt/cni/bin")
+NET_D = Path("/etc/cni/net.d")
 MTU = 1400  # bytes; not what a link has by default
-LEASES = Path("/run/cni-ipam-state/kindnet")
+LEASES = (Path("/run/cni-ipam-state"), Path("/var/lib/cni/networks"))  # a folder a network
 RESULTS = Path("/var/lib/cni/results")  # where libcni keeps what ADD returned
 
 
@@ -43,7 +46,13 @@ class Node:
 
     def configure(self, conflist: dict[str, Any]) -> None:
         """Make `conflist` the node's network, as the agent of the network would."""
-        Path("/etc/cni/net.d/10-kindnet.conflist").write_text(json.dumps(conflist))
+        (NET_D / "10-kindnet.conflist").write_text(json.dumps(conflist))
+
+    def install(self, conflist: Path) -> None:
+        """Make the file the node's only network, to the letter and under its own name."""
+        for old in NET_D.iterdir():
+            old.unlink()
+        shutil.copyfile(conflist, NET_D / conflist.name)
 
     def pod(self, container_id: str) -> Pod:
         """Return the pod of `container_id` as the result of its ADD describes it."""
@@ -53,9 +62,15 @@ class Node:
         return Pod(container_id, sandboxes[0], addresses)
 
 
+def is_recorded(container_id: str) -> bool:
+    """Tell whether libcni has kept the result of ADD."""
+    return any(RESULTS.glob(f"*-{container_id}-eth0"))
+
+
 def recorded_result(container_id: str) -> Any:
     """Return the result of ADD that libcni has kept for DEL."""
-    return json.loads((RESULTS / f"kindnet-{container_id}-eth0").read_text())["result"]
+    (path,) = RESULTS.glob(f"*-{container_id}-eth0")
+    return json.loads(path.read_text())["result"]
 
 
 def traces() -> set[str]:
@@ -71,7 +86,9 @@ def traces() -> set[str]:
 
 def leases() -> set[str]:
     """Return the addresses that host-local holds for pods: files named by an address."""
-    return {name for name in _names(LEASES) if re.fullmatch(r"[0-9a-f]*[.:][0-9a-f.:]+", name)}
+    networks = [folder for place in LEASES if place.exists() for folder in place.iterdir()]
+    names = {name for folder in networks for name in _names(folder)}
+    return {name for name in names if re.fullmatch(r"[0-9a-f]*[.:][0-9a-f.:]+", name)}
 
 
 def _routes() -> list[Any]:
@@ -93,9 +110,12 @@ def rules_that_mention(*words: object) -> list[str]:
 
 
 @contextmanager
-def runtime_node(cni_bin: Path) -> Iterator[Node]:
-    """Make this host a node with the programs of `cni_bin`; in the end nothing may be left."""
-    _private_places(cni_bin)
+def runtime_node(*cni_bins: Path) -> Iterator[Node]:
+    """Make this host a node with the programs of `cni_bins`; in the end nothing may be left.
+
+    Of two programs of one name the node has that of the first folder.
+    """
+    _private_places(cni_bins)
     _outside()
     node = Node(f"pycni-test-{uuid4().hex[:8]}")
     node.configure(kindnet([POD_CIDR], MTU))
@@ -116,19 +136,22 @@ def runtime_node(cni_bin: Path) -> Iterator[Node]:
     assert not leftovers.cgroups(node.cgroup)
 
 
-def _private_places(cni_bin: Path) -> None:
+def _private_places(cni_bins: tuple[Path, ...]) -> None:
     """Put the programs and an empty net.d where `ctr` has them by default; /dev/shm is podman's."""
     lab.mount("tmpfs", "/dev/shm", "tmpfs")
     for place in ("/etc", "/opt"):
         layers = Path(f"/run/layers{place}")
         for layer in ("upper", "work"):
             (layers / layer).mkdir(parents=True)
-        options = f"lowerdir={place},upperdir={layers}/upper,workdir={layers}/work"
-        lab.run(f"mount -t overlay -o {options} overlay {place}")
-    for folder in ("/etc/cni/net.d", "/opt/cni/bin"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    lab.mount("tmpfs", "/etc/cni/net.d", "tmpfs")
-    lab.run(f"mount --bind {cni_bin} /opt/cni/bin")
+        _overlay(place, place, f"upperdir={layers}/upper", f"workdir={layers}/work")
+    for folder in (NET_D, CNI_BIN):
+        folder.mkdir(parents=True, exist_ok=True)
+    lab.mount("tmpfs", str(NET_D), "tmpfs")
+    _overlay(str(CNI_BIN), ":".join(map(str, cni_bins)))
+
+
+def _overlay(target: str, lower: str, *options: str) -> None:
+    lab.run(f"mount -t overlay -o {','.join([f'lowerdir={lower}', *options])} overlay {target}")
 
 
 def _outside() -> None:
@@ -137,7 +160,7 @@ def _outside() -> None:
     lab.run("ip link add uplink type veth peer name eth0 netns outside")
     for netns, link, address, address_6 in (
         ("", "uplink", NODE, NODE_6),
-        ("outside", "eth0", OUTSIDE, "fc00:f853::1"),
+        ("outside", "eth0", OUTSIDE, OUTSIDE_6),
     ):
         # no link-local address: it would become a route of the node at some moment of the test
         lab.run(f"ip link set {link} addrgenmode none", netns=netns)

@@ -27,7 +27,7 @@ runtime = "runc"
 network_backend = "cni"
 cni_plugin_dirs = ["/opt/cni/bin"]
 network_config_dir = "/etc/cni/net.d"
-default_network = "kindnet"
+default_network = "{network}"
 """
 STORAGE_CONF = """
 [storage]
@@ -38,12 +38,12 @@ runroot = "/run/containers/storage"
 
 
 class Podman:
-    """podman on `node`, with state and settings that end with the test."""
+    """podman on `node` with a default network; state and settings end with the test."""
 
-    def __init__(self, node: Node, archive: Path) -> None:
+    def __init__(self, node: Node, archive: Path, network: str) -> None:
         self.node = node
         HOME.mkdir()
-        (HOME / "containers.conf").write_text(CONTAINERS_CONF)
+        (HOME / "containers.conf").write_text(CONTAINERS_CONF.format(network=network))
         (HOME / "storage.conf").write_text(STORAGE_CONF)
         self("load", "--quiet", "--input", str(archive))
 

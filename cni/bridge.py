@@ -1,0 +1,261 @@
+"""The bridge of a network on the host: made by the first ADD that needs it, shared by all.
+
+Nobody removes it but the ADD that made it and then failed, if nobody else has come meanwhile.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+
+from cni import pod, veth
+from cni.attachment import Attachment
+from cni.config import IPInterface
+from cni.errors import CniError, Code, KernelError
+from cni.kernel import address, link, netns, sysctl
+from cni.kernel.bridge import Port, add_bridge, get_port, set_master, set_port, set_vlans
+from cni.kernel.link import Link
+from cni.kernel.netlink import ROUTE, Netlink, Request
+from cni.result import IP, Interface, Result
+from cni.rollback import Step
+
+TIMEOUT_S = 5.0  # until a port is up: the kernel needs less than a millisecond when it has time
+Undo = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge as `network` wants it; `mtu` in bytes, 0 leaves it to the kernel.
+
+    `port` is how the network's ports behave.  `gateways` are the addresses of its pods' gateways;
+    they stand on it, or with an access VLAN on a port of their own, the `gateway_ifname`.
+    """
+
+    name: str
+    network: str
+    mtu: int
+    promisc: bool
+    port: Port
+    gateways: tuple[IPInterface, ...]
+
+    @property
+    def domain(self) -> str:
+        """Return what stands for those who hear each other: `cni0`, or `cni0.100` in a VLAN."""
+        return f"{self.name}.{self.port.vlans.access}" if self.port.vlans.access else self.name
+
+    @property
+    def gateway_ifname(self) -> str:
+        """Return the name of the interface that has the gateways: `cni0`, or `cni0.100`."""
+        return self.domain if self.gateways_in_vlan else self.name
+
+    @property
+    def gateways_in_vlan(self) -> bool:
+        """Tell whether the gateways are not on the bridge itself."""
+        return bool(self.port.vlans.access and self.gateways)
+
+    def mac(self, ifname: str) -> str:
+        """Return the MAC of an interface that we make here.
+
+        Pods remember that of their gateway, so a bridge that is made again has the same; two
+        bridges on one wire differ as their addresses do.
+        """
+        seed = f"{ifname}/{self.gateways}".encode() if self.gateways else os.urandom(16)
+        return f"0a:{sha256(seed).digest()[:5].hex(':')}"
+
+
+def get(host: Netlink, name: str) -> Link | None:
+    """Return the bridge; None when there is none.  Raises CniError when `name` is another's."""
+    found = link.get(host, name)
+    if found is not None and found.kind != "bridge":
+        msg = f'cannot use bridge {name}: "{name}" already exists but is not a bridge'
+        kind = found.kind or "device"
+        raise CniError(
+            Code.INVALID_CONFIG, msg, f"it is a {kind}: give the key bridge another name"
+        )
+    return found
+
+
+def ensure(host: Netlink, wanted: Bridge, undo: Undo) -> Link:
+    """Return the bridge, up.  One that is made takes in what the one before has left."""
+    found, made = get(host, wanted.name), False
+    if found is None:
+        made = _add(host, wanted, undo)
+        found = there(get(host, wanted.name), wanted.name)
+    bring_up(host, found, wanted)
+    if made:
+        _take_in_survivors(host, found, wanted)
+    return found
+
+
+def there(found: Link | None, name: str) -> Link:
+    """Return the interface that was just made.  Raises CniError when it is not there."""
+    if found is None:
+        msg = f"cannot find {name} after making it"
+        raise CniError(Code.KERNEL_REFUSED, msg, "something else removes it")
+    return found
+
+
+def _add(host: Netlink, wanted: Bridge, undo: Undo) -> bool:
+    """Make the bridge, down; False when another call has made it meanwhile."""
+    name, mac = wanted.name, wanted.mac(wanted.name)
+    try:
+        host.do(add_bridge(name, mac, wanted.mtu))
+        undo(partial(delete_unused, name, name))
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        return False
+    return True
+
+
+def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
+    """Give an interface of the host the settings that it does not have yet."""
+    changes: list[Request] = []
+    if wanted.promisc and found.kind == "bridge" and not found.promisc:
+        changes.append(link.set_promisc(found.index, found.name))
+    if not found.up:
+        veth.prepare_host(found.name)
+        if any(one.version == 6 for one in wanted.gateways):
+            sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
+        changes.append(link.set_up(found.index, found.name))
+    if changes:
+        host.do(*changes)
+
+
+def delete_unused(bridge: str, name: str, but: str = "") -> None:
+    """Remove `name`, unless the bridge has a port (`but` one) or somebody is about to add one."""
+    with netns.alone() as alone, Netlink(ROUTE) as host:
+        found = link.get(host, bridge) if alone else None
+        if found and {one.name for one in link.list_all(host, found.index)} <= {but}:
+            link.delete("", name)
+
+
+def _take_in_survivors(host: Netlink, device: Link, wanted: Bridge) -> None:
+    """Make ports of the network's pairs that lost their bridge: this one replaces it."""
+    for one in veth.of_network(host, wanted.network):
+        known = any(name.startswith(f"{wanted.domain}-") for name in one.altnames)
+        if known and not one.master:
+            host.do(
+                set_master(one.index, one.name, device.index),
+                set_port(one.name, wanted.port),
+                *set_vlans(one.index, one.name, wanted.port.vlans),
+            )
+
+
+def wait_for_port(host: Netlink, port: Link) -> None:
+    """Wait until the bridge has heard that both ends of a pair are up: then packets pass."""
+    if not link.wait_running(host, port.index, TIMEOUT_S):
+        msg = f"cannot use bridge port {port.name}: it does not come up"
+        raise CniError(Code.KERNEL_REFUSED, msg, "the container's end may be gone or down")
+
+
+# a pod's addresses, as more names of its pair
+
+
+def add_names(
+    wanted: Bridge, attachment: Attachment, addresses: Collection[IPInterface]
+) -> Request:
+    """Give a pod's pair more names: `cni0-10.1.2.5`, or `cni0-veth…` without addresses.
+
+    By them `ip link show` finds a pod's pair, ADD who has an address, and a new bridge its ports.
+    """
+    name = attachment.host_ifname
+    names = [_altname(wanted, one) for one in addresses] or [f"{wanted.domain}-{name}"]
+    return link.add_altnames(name, names)
+
+
+def _altname(wanted: Bridge, address: IPInterface) -> str:
+    return f"{wanted.domain}-{str(address.ip).replace(':', '_')}"
+
+
+def take_over(
+    host: Netlink, wanted: Bridge, attachment: Attachment, addresses: Collection[IPInterface]
+) -> None:
+    """Delete what holds one of `addresses` still; refuse when another network has it.
+
+    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
+    """
+    from cni.kernel import firewall
+
+    for one in addresses:
+        found = link.get_by_altname(host, _altname(wanted, one))
+        if found is not None:
+            veth.delete_stale(host, attachment.network, found.index, str(one.ip))
+    if addresses:
+        firewall.evict(attachment, [one.ip for one in addresses])
+
+
+# the gateways' addresses
+
+
+def gateway_changes(host: Netlink, gateway: Link, wanted: Bridge, *, force: bool) -> list[Request]:
+    """Return what gives `gateway` the addresses that it lacks; nothing when it has them all.
+
+    A network's IPv4 addresses stand alone there, IPv6 ones beside what they do not overlap.
+    Raises CniError code 101 when another stands in the way, or with `force` deletes it.
+    """
+    index, name = gateway.index, gateway.name
+    present = address.get(host, index) if wanted.gateways else []
+    missing = [one for one in wanted.gateways if one not in present]
+    foreign = [one for one in present if one not in wanted.gateways]
+    clashes = {old: new for new in missing for old in foreign if _clash(old, new)}
+    for old, new in () if force else clashes.items():
+        msg = f'"{name}" already has an IP address different from {new}'
+        details = f"it has {old}: use another bridge or subnet, or forceAddress to replace it"
+        raise CniError(Code.ALREADY_ATTACHED, msg, details)
+    return [
+        *(address.delete(index, name, old) for old in clashes),
+        *(address.add(index, name, new) for new in missing),
+    ]
+
+
+def _clash(old: IPInterface, new: IPInterface) -> bool:
+    if old.version != new.version:
+        return False
+    return old.version == 4 or old.network.overlaps(new.network)
+
+
+def change_gateways(host: Netlink, device: Link, changes: Collection[Request]) -> None:
+    """Make the changes, each of which another ADD may have made meanwhile.
+
+    A gateway keeps its MAC: from now on that of the bridge does not change with its ports.
+    """
+    for change in (link.set_address(device), *changes) if changes else ():
+        try:
+            host.do(change)
+        except KernelError as error:
+            if error.errno not in (errno.EEXIST, errno.EADDRNOTAVAIL):
+                raise
+
+
+# CHECK
+
+
+def check(host: Netlink, wanted: Bridge, result: Result) -> None:
+    """Raise CniError unless the bridge is there as it is wanted, with its gateways.
+
+    The MAC of a gateway stays as it was in `result`; that of other bridges may change.
+    """
+    known = {one.name: one for one in result.interfaces if wanted.gateways and not one.sandbox}
+    device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
+    if wanted.promisc and not device.promisc:
+        raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
+    if not wanted.gateways:
+        return
+    kind = "veth" if wanted.gateways_in_vlan else "bridge"
+    gateway = pod.check_link(host, Interface(wanted.gateway_ifname), kind)
+    pod.check_addresses(host, gateway, map(IP, wanted.gateways))
+
+
+def check_port(host: Netlink, near: Link, wanted: Bridge) -> None:
+    """Raise CniError unless the veth end `near` is such a port of the bridge."""
+    device = link.get(host, wanted.name)
+    if device is None or near.master != device.index:
+        raise pod.check_failed(f"{near.name} is not a port of bridge {wanted.name}")
+    found = get_port(host, near.index)
+    for key in ("hairpin", "isolated"):
+        if getattr(found, key) != getattr(wanted.port, key):
+            now = "on" if getattr(found, key) else "off"
+            raise pod.check_failed(f"{near.name} of bridge {wanted.name} has {key} {now}")

@@ -1,0 +1,220 @@
+"""A bridge is shared: by pods, by networks, with what people do to it by hand."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cni.kernel import netns
+from tests import lab, networks, packets
+from tests.plugins.test_bridge import V4, V6, bridges, gateway, ports
+from tests.pods import add, addresses, leases, verb, veths
+
+pytestmark = pytest.mark.usefixtures("host")
+OTHER = "10.9.0.0/24"
+
+
+def broken(*subnets: str, **keys: object) -> networks.Json:
+    """Return a network whose ADD fails when the pod's port is there already."""
+    ipam = networks.ipam(*(subnets or (V4,)), routes=[{"dst": "0.0.0.0/0", "gw": "0.0.0.0"}])
+    return gateway() | {"ipam": ipam} | keys
+
+
+# another address
+
+
+def test_a_bridge_with_another_address_is_refused_by_both_addresses(suite: lab.Suite) -> None:
+    add(suite, gateway(), "one")
+    lab.add_netns("two")
+
+    reply = verb(suite, "ADD", gateway(OTHER, name="other"), "two").failed(101)
+
+    assert '"cni0" already has an IP address different from 10.9.0.1/24' in reply.json["msg"]
+    assert "10.1.2.1/24" in reply.json["details"]
+    assert (addresses("", "cni0"), len(ports())) == ({"10.1.2.1/24"}, 1)
+
+
+def test_ipv6_networks_share_a_bridge_unless_they_overlap(suite: lab.Suite) -> None:
+    add(suite, gateway(V6), "one")
+    add(suite, gateway("fd00:9::/64", name="other"), "two")
+    lab.add_netns("three")
+
+    reply = verb(suite, "ADD", gateway("fd00:1::/32", name="wide"), "three").failed(101)
+
+    assert "fd00:1::1/32" in reply.json["msg"]
+    assert "fd00:1:2::1/64" in reply.json["details"]
+    assert addresses("", "cni0") == {"fd00:1:2::1/64", "fd00:9::1/64"}
+
+
+def test_force_address_replaces_what_is_in_the_way_only(suite: lab.Suite) -> None:
+    add(suite, gateway(V4, V6), "one")
+
+    add(suite, gateway(OTHER, name="other", forceAddress=True), "two")
+
+    assert addresses("", "cni0") == {"10.9.0.1/24", "fd00:1:2::1/64"}
+    assert packets.seen_from("two", "", ("10.9.0.1", 80)) == "10.9.0.2"
+
+
+def test_an_add_that_fails_replaces_no_address(suite: lab.Suite) -> None:
+    add(suite, gateway(), "one")
+    lab.add_netns("two")
+
+    verb(suite, "ADD", broken(OTHER, name="other", forceAddress=True), "two").failed(104)
+
+    assert addresses("", "cni0") == {"10.1.2.1/24"}
+    assert packets.seen_from("one", "", ("10.1.2.1", 80)) == "10.1.2.2"
+
+
+def test_two_networks_on_one_bridge_reach_each_other_and_are_collected_apart(
+    suite: lab.Suite,
+) -> None:
+    first = gateway()
+    ranges = [[{"subnet": V4, "rangeStart": "10.1.2.100"}]]
+    second = gateway(name="second") | {"ipam": networks.ipam(V4, ranges=ranges)}
+    add(suite, first, "one")
+    add(suite, second, "two")
+
+    assert packets.seen_from("one", "two", ("10.1.2.100", 80)) == "10.1.2.2"
+    suite.call("bridge", "GC", networks.gc(first)).ok()
+    assert len(ports()) == 1
+    assert packets.seen_from("two", "", ("10.1.2.1", 80)) == "10.1.2.100"
+
+
+def test_an_interface_that_is_no_bridge_is_refused_by_name(suite: lab.Suite) -> None:
+    lab.run("ip link add cni0 type veth peer name other")
+    lab.add_netns("pod")
+
+    reply = verb(suite, "ADD", gateway()).failed(7)
+
+    assert '"cni0" already exists but is not a bridge' in reply.json["msg"]
+    assert "veth" in reply.json["details"]
+    assert leases() == set()
+
+
+# what fails
+
+
+def test_an_add_that_fails_takes_the_bridge_away_that_it_made(suite: lab.Suite) -> None:
+    lab.add_netns("pod")
+
+    verb(suite, "ADD", broken()).failed(104)
+
+    assert (bridges(), veths(), leases()) == ([], [], set())
+
+
+def test_an_add_that_fails_leaves_a_bridge_alone_that_was_there(suite: lab.Suite) -> None:
+    lab.run("ip link add cni0 type bridge")
+    lab.add_netns("pod")
+
+    verb(suite, "ADD", broken()).failed(104)
+
+    assert (bridges(), addresses("", "cni0"), veths()) == (["cni0"], set(), [])
+
+
+def test_a_bridge_that_another_is_about_to_use_stays(suite: lab.Suite) -> None:
+    """An ADD keeps it from the moment when it finds it until its port is in."""
+    lab.add_netns("pod")
+
+    with netns.shared():
+        verb(suite, "ADD", broken()).failed(104)
+
+    assert (bridges(), veths(), leases()) == (["cni0"], [], set())
+
+
+def test_a_bridge_that_has_a_port_stays(suite: lab.Suite) -> None:
+    """Here that of a pod that had lost its bridge."""
+    add(suite, gateway(), "one")
+    lab.run("ip link del cni0")
+    lab.add_netns("two")
+
+    verb(suite, "ADD", broken(), "two").failed(104)
+
+    assert (bridges(), list(ports())) == (["cni0"], veths())
+
+
+def test_adds_that_fail_never_take_the_bridge_from_those_that_succeed(
+    imported: lab.Suite,
+) -> None:
+    """All at once, and the bridge is not there when they begin."""
+    pods = [f"pod{number}" for number in range(8)]
+    for pod in pods:
+        lab.add_netns(pod)
+
+    def attach(pod: str) -> lab.Reply:
+        return verb(imported, "ADD", broken() if int(pod[-1]) % 2 else gateway(), pod)
+
+    for _ in range(3):
+        with ThreadPoolExecutor(len(pods)) as pool:
+            replies = dict(zip(pods, pool.map(attach, pods), strict=True))
+
+        added = [pod for pod, reply in replies.items() if reply.exit == 0]
+        assert len(added) == len(pods) // 2
+        assert (len(ports()), addresses("", "cni0")) == (len(added), {"10.1.2.1/24"})
+        assert packets.reachable(added[0], "", ("10.1.2.1", 80))
+        for pod in added:
+            verb(imported, "DEL", gateway(), pod).ok()
+        lab.run("ip link del cni0")
+
+
+# underfoot
+
+
+def test_a_bridge_that_was_removed_underfoot_is_repaired_by_the_next_add(
+    suite: lab.Suite,
+) -> None:
+    """The pods that live become ports of the new one; CHECK tells of the time between."""
+    conf = gateway(V4, V6, ipMasq=True, hairpinMode=True)
+    result = add(suite, conf, "one")
+    checked = conf | {"prevResult": result}
+    assert packets.reachable("one", "", ("10.1.2.1", 80))
+    lab.run("ip link del cni0")
+    assert "cni0 is missing" in verb(suite, "CHECK", checked, "one").failed(102).json["msg"]
+
+    add(suite, conf, "two")
+
+    verb(suite, "CHECK", checked, "one").ok()
+    for target in ("10.1.2.1", "fd00:1:2::1"):
+        assert packets.reachable("one", "", (target, 80))
+    assert packets.seen_from("two", "one", ("10.1.2.2", 80)) == "10.1.2.3"
+
+
+def test_a_bridge_that_is_made_again_takes_in_its_pods_of_the_network_only(
+    suite: lab.Suite,
+) -> None:
+    add(suite, gateway(), "one")
+    add(suite, networks.ptp("10.8.0.0/24"), "routed")
+    add(suite, networks.bridge(bridge="br1"), "elsewhere")
+    add(suite, networks.bridge(name="other"), "other")
+    for bridge in ("cni0", "br1"):
+        lab.run(f"ip link del {bridge}")
+
+    add(suite, gateway(), "two")
+
+    assert (len(ports()), len(veths())) == (2, 5)
+    assert packets.seen_from("routed", "", ("10.8.0.1", 80)) == "10.8.0.2"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "much-too-long-a-name", ".", "a b"])
+def test_a_name_that_is_none_is_refused(imported: lab.Suite, name: str) -> None:
+    lab.add_netns("pod")
+
+    reply = verb(imported, "ADD", gateway(bridge=name)).failed(7)
+
+    assert f"bridge {json.dumps(name)}" in reply.json["msg"]
+
+
+def test_contradictions_are_refused_before_anything_is_done(imported: lab.Suite) -> None:
+    lab.add_netns("pod")
+    cases = {
+        "hairpin mode and promiscuous": gateway(hairpinMode=True, promiscMode=True),
+        "DisableContainerInterface": gateway(disableContainerInterface=True),
+        "mac": gateway(runtimeConfig={"mac": "01:00:00:00:00:01"}),
+        "args.cni.mac": gateway(args={"cni": {"mac": "no"}}),
+        "mtu": gateway(mtu=67),
+    }
+
+    for words, conf in cases.items():
+        assert words in verb(imported, "ADD", conf).failed(7).json["msg"]
+    assert "pf" in verb(imported, "ADD", gateway(ipMasqBackend="pf")).failed(2).json["msg"]
+    assert (bridges(), list(Path(networks.DATA_DIR).parent.glob("cni-*"))) == ([], [])
