@@ -14,7 +14,7 @@ cd "$(dirname "$0")"
 umask 022
 unset "${!PYTHON@}"
 
-BENCH_PACKAGES=(containernetworking-plugins iproute2 iptables nftables procps util-linux)
+BENCH_PACKAGES=(containernetworking-plugins iperf3 iproute2 iptables nftables procps util-linux)
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev

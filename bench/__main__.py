@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, footprint, leases, machine, packets
+from bench import chains, footprint, leases, machine, overlay, packets
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -70,6 +70,19 @@ CASES = {
         "size of the bundle",
         "What `./build.sh freeze` makes; a file that has many names (hard links) counts once.",
         footprint.sizes,
+    ),
+    "i": Case(
+        "the ways to many nodes",
+        "A pass of the node agent's role `vxlan`, without the agent: from the list of nodes to the"
+        " kernel, where each peer is a neighbour, an FDB entry and a route.  The pass that finds"
+        " nothing reads and compares them all.",
+        overlay.scale,
+    ),
+    "j": Case(
+        "through a VXLAN device",
+        "iperf3 between pods of two nodes (network namespaces), one second a sample, in turn with a"
+        " device that was made by hand with the same attributes (the column of the reference).",
+        overlay.throughput,
     ),
 }
 

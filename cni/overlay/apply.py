@@ -50,7 +50,7 @@ class Overlay:
         known, self._known = None if full else self._known, None
         repairs: Counter[str] = Counter()
         with Netlink(ROUTE) as rtnl:
-            underlays = device.underlays(rtnl, cluster.own)
+            underlays = device.underlays(rtnl, cluster)
             links, lost = self._ensure_devices(rtnl, cluster, underlays, repairs)
             ways = self._ways.to_all(cluster, underlays, links)
             wanted = entries.of(ways.values())
@@ -63,6 +63,8 @@ class Overlay:
             self._known = wanted
         alarms += (alarm for way in ways.values() for alarm in way.alarms)
         alarms += plan.mtu_alarms(self.settings, underlays)
+        if links:
+            alarms += device.filter_alarms(underlays.values())
         return Report(
             wanted.count() + len(links),
             +repairs,
@@ -79,7 +81,7 @@ class Overlay:
     ) -> tuple[dict[int, int], bool]:
         """Return the devices' indices by IP version, and whether one of them lost its entries."""
         links, lost = {}, False
-        for version, wanted in plan.devices(cluster, self.settings, underlays).items():
+        for version, wanted in plan.devices(cluster.own, self.settings, underlays).items():
             ensured = device.ensure(rtnl, wanted)
             links[version], lost = ensured.index, lost or ensured.lost
             repairs.update(device=ensured.mended, address=ensured.addresses)
@@ -119,8 +121,8 @@ class Overlay:
     def require_free(self, cluster: Cluster) -> None:
         """Raise CniError when a pass could not make the devices; nothing is changed."""
         with Netlink(ROUTE) as rtnl:
-            underlays = device.underlays(rtnl, cluster.own)
-            for wanted in plan.devices(cluster, self.settings, underlays).values():
+            underlays = device.underlays(rtnl, cluster)
+            for wanted in plan.devices(cluster.own, self.settings, underlays).values():
                 device.require_free(rtnl, wanted)
 
     def delete(self) -> None:

@@ -4,16 +4,17 @@ A device is mended while it runs; only a change of VNI, port or IP version makes
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from cni.cluster import Node
+from cni.cluster import Cluster
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
 from cni.kernel import address, link, sysctl, vxlan
 from cni.kernel.link import Link
 from cni.kernel.netlink import Netlink, Request
 from cni.kernel.vxlan import Tunnel
+from cni.overlay import plan
 from cni.overlay.plan import Device, Underlay
 from cni.rollback import rollback
 
@@ -31,22 +32,38 @@ class Ensured:
     lost: bool
 
 
-def underlays(rtnl: Netlink, own: Node) -> dict[int, Underlay]:
-    """Return the interface with each of the node's addresses, by IP version.
+def underlays(rtnl: Netlink, cluster: Cluster) -> dict[int, Underlay]:
+    """Return the interface with this node's address, of each IP version that carries packets.
 
     Raises CniError code 11 when none has it: the interface is gone, or not up yet.
     """
     found: dict[int, Underlay] = {}
     present = address.list_all(rtnl)
-    for wanted in own.addresses:
+    for version in sorted(plan.carriers(cluster)):
+        wanted = cluster.own.address(version)
         index = next((i for i, one in present if one.ip == wanted and i != LOOPBACK), 0)
         parent = link.get_by_index(rtnl, index) if index else None
-        if parent is None:
+        if wanted is None or parent is None:
             msg = f"cannot reach other nodes: no interface has this node's address {wanted}"
-            raise CniError(Code.TRY_AGAIN, msg, "its name and address are those of the cluster's?")
+            raise CniError(Code.TRY_AGAIN, msg, "are name and address those of this machine?")
         networks = tuple(one.network for i, one in present if i == index)
-        found[wanted.version] = Underlay(index, parent.name, parent.mtu, wanted, networks)
+        found[version] = Underlay(index, parent.name, parent.mtu, wanted, networks)
     return found
+
+
+def filter_alarms(underlays: Iterable[Underlay]) -> Iterator[str]:
+    """Yield which interfaces drop what pods of other nodes send to this node's address.
+
+    It comes without a tunnel, and the answer goes through it: a strict filter (RFC 3704) calls
+    that spoofed.  Of the two settings the kernel takes the larger number, and 1 is strict.
+    """
+    for underlay in underlays:
+        keys = [f"ipv4/conf/{name}/rp_filter" for name in ("all", underlay.name)]
+        values = {key: sysctl.read(key) for key in keys}
+        if underlay.address.version == 4 and max(values.values()) == "1":
+            key = next(key for key in keys if values[key] == "1")
+            what = f"net.{key.replace('/', '.')} is 1, it must be 0 or 2"
+            yield f"pods of other nodes cannot reach this node's address {underlay.address}: {what}"
 
 
 def get(rtnl: Netlink, name: str) -> tuple[Link, Tunnel] | None:

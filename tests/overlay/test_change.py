@@ -191,6 +191,15 @@ def test_a_version_that_is_given_up_leaves_no_trace() -> None:
     assert nodes.state("n1")["-6 route"] == []
 
 
+def test_an_address_that_carries_nothing_may_be_missing() -> None:
+    """A node of two IP versions in a cluster whose pods have one."""
+    made = nodes.make(underlay=(4, 6))
+    lab.run(f"ip addr del {nodes.address('n1', 6)}/64 dev eth0", netns="n1")
+
+    assert made.reconcile("n1").repairs == {}
+    assert [one["ifname"] for one in lab.ip("link show type vxlan", netns="n1")] == ["pycni-vxlan"]
+
+
 @pytest.mark.parametrize("settings", [Settings(vni=2), Settings(port=4789)], ids=["VNI", "port"])
 def test_vni_and_port_can_change(settings: Settings) -> None:
     made = nodes.make()

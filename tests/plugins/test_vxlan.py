@@ -9,6 +9,8 @@ import pytest
 
 import ipam.host_local
 import plugins.vxlan
+from cni.agent import state
+from cni.agent.conflist import fields, render
 from cni.cluster import describe
 from cni.kernel.netns import entered
 from tests import faults, lab, networks, packets, snapshot
@@ -257,11 +259,8 @@ def test_the_agents_conflists_are_complete_but_for_their_fields(
     imported: lab.Suite, name: str
 ) -> None:
     nodes.make(underlay=(4, 6), pods=(4, 6))
-    fields = {"PodCIDR": "10.244.1.0/24", "PodCIDRv6": "fd00:244:1::/64", "MTU": "1400"}
-    text = (ROOT / f"conflists/templates/10-{name}.conflist").read_text()
-    for field, value in fields.items():
-        text = text.replace('"{{MTU}}"', "1400").replace(f"{{{{{field}}}}}", value)
-    conflist = json.loads(text)
+    template = (ROOT / f"conflists/templates/10-{name}.conflist").read_text()
+    conflist = json.loads(render(template, fields(nodes.member("n1"), (), None, 1400)))
 
     conf = {"cniVersion": "1.0.0", "name": name} | conflist["plugins"][0]
     result = on_node(imported, conf, "pod")
@@ -333,6 +332,20 @@ def test_status(imported: lab.Suite, case: tuple[str, networks.Json, int, str]) 
 
     assert reply.exit == (1 if code else 0), reply.stdout
     assert not code or (reply.json["code"], text in reply.json["msg"]) == (code, True)
+
+
+@pytest.mark.parametrize("program", ["ptp", "vxlan"])
+def test_status_asks_the_agent_that_keeps_the_network(suite: lab.Suite, program: str) -> None:
+    nodes.make()
+    conf = vxlan(type=program, peers=None)
+    state.write({"network": "kindnet", "ready": False, "reasons": ["masq: no nf_tables"]})
+
+    assert "no nf_tables" in call(suite, "STATUS", conf).failed(50).json["details"]
+    call(suite, "STATUS", conf | {"name": "other"}).ok()
+
+    state.write({"network": "kindnet", "ready": True, "reasons": []})
+    call(suite, "STATUS", conf).ok()
+    Path(state.PATH).unlink()
 
 
 # masquerading
