@@ -114,8 +114,9 @@ def test_no_packet_is_lost_when_agents_die_and_come_back(cluster: Cluster) -> No
             machine.start()
         for _ in range(8):  # wherever its start has got to
             lab.wait_until(lambda: False, chance.uniform(0.05, 0.4))
-            for pid in cluster[0].children():
-                os.kill(pid, signal.SIGKILL)
+            if len(family := cluster[0].children()) > 1:  # not who reads the settings
+                for pid in family:
+                    os.kill(pid, signal.SIGKILL)
         for machine in cluster:
             machine.wait_ready()
             machine.stop()
