@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from cni.agent.listener import Listener, build_id
+from cni.agent.lock import Lock
 from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
 
 Json = dict[str, Any]
@@ -31,7 +32,8 @@ def main(program: Callable[[], int]) -> int:
     if told["node"]:
         children += [Child("the node's roles", partial(_node, told))]
     try:
-        return Supervisor(children, [listener] if told["warm"] else []).run()
+        resources = [Lock()] * told["node"] + [listener] * told["warm"]
+        return Supervisor(children, resources).run()
     except OSError as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the text says it all
         return 1

@@ -1,11 +1,9 @@
 """Keeps the node's own nf_tables table as it should be (`cni.kernel.clusterrules` is its text)."""
 
-import errno
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cni.errors import KernelError
 from cni.kernel import nft
 from cni.kernel.clusterrules import (
     CHAINS,
@@ -19,7 +17,7 @@ from cni.kernel.clusterrules import (
     rules,
 )
 from cni.kernel.netlink import NETFILTER, Netlink, Request, attributes, text
-from cni.kernel.nft import CHAIN_NAME, DELTABLE, GENERATION, GETCHAIN, GETRULE, NAME, text_of
+from cni.kernel.nft import CHAIN_NAME, GENERATION, GETCHAIN, GETRULE, NAME, text_of
 from cni.kernel.nftset import Point, Set, intervals, single
 
 CHAIN_HOOK, CHAIN_POLICY, CHAIN_TYPE = 4, 5, 7  # NFTA_CHAIN_*
@@ -65,18 +63,6 @@ class ClusterTable:
         return changed
 
 
-def delete() -> bool:
-    """Remove the table; False: there was none."""
-    with _Socket(NETFILTER) as netlink:
-        try:
-            nft.commit(netlink, _delete_table())
-        except KernelError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return False
-    return True
-
-
 class _Socket(Netlink):
     """A socket for large batches: each is one message to the kernel."""
 
@@ -103,17 +89,13 @@ def _all(goal: _Table, made: list[Rule]) -> list[Request]:
     ]
     return [
         TABLE.add(),
-        _delete_table(),
+        TABLE.delete(),
         TABLE.add(),
         *(one.add() for one in goal.elements),
         *filled,
         *chains,
         *(rule.request for rule in made),
     ]
-
-
-def _delete_table() -> Request:
-    return TABLE.request(f"delete table {TABLE.name}", DELTABLE, 0, text(nft.TABLE, TABLE.name))
 
 
 def _change_elements(netlink: Netlink, known: Elements, goal: Elements) -> dict[str, int]:

@@ -263,15 +263,16 @@ def wait_running(rtnl: Netlink, index: int, timeout_s: float) -> bool:
 
     False when it is gone, or `timeout_s` have passed.
     """
-    found = get_by_index(rtnl, index)
-    if found is None or found.running:  # as a rule it is by now
-        return found is not None
+    found = get_by_index(rtnl, index)  # as a rule it is running by now
 
-    def is_running() -> bool:
-        now = get_by_index(rtnl, index)
-        return now is not None and now.running
+    def is_over() -> bool:
+        nonlocal found
+        found = get_by_index(rtnl, index)
+        return found is None or found.running
 
-    return wait_for(LINKS, is_running, timeout_s)
+    if found is not None and not found.running:
+        wait_for(LINKS, is_over, timeout_s)
+    return found is not None and found.running
 
 
 def to_link(

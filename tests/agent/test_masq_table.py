@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cni.cluster import Cluster, Node
-from cni.kernel import clustertable
+from cni.kernel import nft
+from cni.kernel.clusterrules import TABLE
 from tests import faults, lab, networks, pods
 from tests.agent.masq import PROXY, apply, cluster, node, role
 
@@ -66,8 +67,8 @@ def test_other_tables_stay_as_they_are() -> None:
     before = lab.run("nft list ruleset")
 
     apply()
-    assert clustertable.delete()
-    assert not clustertable.delete()
+    with nft.socket() as netlink:
+        nft.commit(netlink, TABLE.delete())
 
     assert lab.run("nft list ruleset") == before
 

@@ -5,6 +5,8 @@ from contextlib import closing
 
 import pytest
 
+from cni.kernel import link
+from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.netns import entered
 from tests import lab, networks, packets
 from tests.plugins.test_bridge import bridges, gateway, ports
@@ -126,6 +128,20 @@ def test_a_mac_check_survives_neither_its_pod_nor_gets_lost_with_others(suite: l
     assert not frame_arrives("two", "two", NOBODY)
     add(suite, L2, "one")
     assert frame_arrives("one", "two", NOBODY)
+
+
+def test_a_port_is_waited_for() -> None:
+    """The kernel tells bridges of a link in its own time: in a microsecond, or in a second."""
+    lab.run("ip link add one type veth peer name two")
+    lab.run("ip link set one up")
+    index = lab.ip("link show one")[0]["ifindex"]
+    with Netlink(ROUTE) as rtnl:
+        assert not link.wait_running(rtnl, index, 0.01)
+        lab.run("ip link set two up")
+        assert link.wait_running(rtnl, index, 5)
+        assert lab.ip("link show one")[0]["operstate"] == "UP"
+        lab.run("ip link del one")
+        assert not link.wait_running(rtnl, index, 5)
 
 
 def test_a_promiscuous_bridge_is_one(suite: lab.Suite) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cni.kernel import netns
 from tests import lab, networks, packets
 from tests.plugins.test_bridge import V4, V6, bridges, gateway, ports
 from tests.pods import add, addresses, leases, verb, veths
@@ -109,6 +110,27 @@ def test_an_add_that_fails_leaves_a_bridge_alone_that_was_there(suite: lab.Suite
     verb(suite, "ADD", broken()).failed(104)
 
     assert (bridges(), addresses("", "cni0"), veths()) == (["cni0"], set(), [])
+
+
+def test_a_bridge_that_another_is_about_to_use_stays(suite: lab.Suite) -> None:
+    """An ADD keeps it from the moment when it finds it until its port is in."""
+    lab.add_netns("pod")
+
+    with netns.shared():
+        verb(suite, "ADD", broken()).failed(104)
+
+    assert (bridges(), veths(), leases()) == (["cni0"], [], set())
+
+
+def test_a_bridge_that_has_a_port_stays(suite: lab.Suite) -> None:
+    """Here that of a pod that had lost its bridge."""
+    add(suite, gateway(), "one")
+    lab.run("ip link del cni0")
+    lab.add_netns("two")
+
+    verb(suite, "ADD", broken(), "two").failed(104)
+
+    assert (bridges(), list(ports())) == (["cni0"], veths())
 
 
 def test_adds_that_fail_never_take_the_bridge_from_those_that_succeed(
