@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, footprint, leases, machine, overlay, packets
+from bench import chains, footprint, leases, machine, nodes, overlay, packets
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -83,6 +83,13 @@ CASES = {
         "iperf3 between pods of two nodes (network namespaces), one second a sample, in turn with a"
         " device that was made by hand with the same attributes (the column of the reference).",
         overlay.throughput,
+    ),
+    "k": Case(
+        "following the nodes of a Kubernetes API",
+        f"{nodes.COUNT:,} nodes of {nodes.BYTES:,} bytes from a server of the tests' over TLS, in"
+        " pages of 500; a process that does nothing else, from the source tree.  The server is"
+        " Python too: the wall time is mostly its own.",
+        nodes.measure,
     ),
 }
 

@@ -7,7 +7,7 @@ import time
 
 from cni.agent.nodes import Changed, SourceHealth
 from cni.cluster import read_nodes
-from cni.errors import CniError
+from cni.errors import CniError, Code
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at the file
@@ -32,9 +32,8 @@ class FileNodes:
         seen: _Stamp | None = None
         while not stop.is_set():
             stamp = self._settled(stop)
-            if stamp != seen or not stamp:
-                seen = stamp
-                self._read(changed)
+            if stamp != seen:
+                seen = stamp if self._read(changed) else None
             elif not self._told:
                 self._health = SourceHealth(synced=True, last_contact=time.monotonic())
             stop.wait(self._look)
@@ -55,16 +54,18 @@ class FileNodes:
             return ()
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
-    def _read(self, changed: Changed) -> None:
+    def _read(self, changed: Changed) -> bool:
+        """Tell whether there is nothing to read again, as long as the file stays the same."""
         try:
             nodes = {node.name: node for node in read_nodes(self._path)}
         except CniError as error:
             self._fail(str(error))
-            return
+            return error.code != Code.IO_FAILURE
         log.info("%d nodes in %s", len(nodes), self._path)
         self._told = ""
         self._health = SourceHealth(synced=True, last_contact=time.monotonic())
         changed(nodes)
+        return True
 
     def _fail(self, text: str) -> None:
         if text != self._told:
