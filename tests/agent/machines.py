@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
+from cni.cluster import describe
 from cni.kernel.netns import entered
 from tests import lab
 from tests.conftest import ROOT
@@ -135,18 +135,12 @@ def _machine(name: str, bin_dir: Path) -> Iterator[Machine]:
             holder.kill()
 
 
-def write_nodes(*names: str, **others: Any) -> None:
-    """Write the nodes file: these nodes, and `others` with what is special about them."""
-    entries = [entry(name) | others.get(name, {}) for name in names]
+def write_nodes(*names: str, versions: tuple[int, ...] = (4,)) -> None:
+    """Write the nodes file: these nodes, with addresses and pods of these IP versions."""
+    entries = [describe(nodes.member(name, versions, versions)) for name in names]
     new = NODES_FILE.with_suffix(".new")
     new.write_text(json.dumps(entries))
     new.rename(NODES_FILE)
-
-
-def entry(name: str) -> dict[str, Any]:
-    """Return a node as a nodes file has it."""
-    cidrs = [nodes.pod_cidr(name, 4)]
-    return {"name": name, "addresses": [nodes.address(name, 4)], "podCIDRs": cidrs}
 
 
 @contextmanager

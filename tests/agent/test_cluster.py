@@ -91,16 +91,27 @@ def test_what_is_broken_is_whole_again_within_ten_seconds(
         assert 'pycni_repairs_total{role="masq",kind="rule"}' in metrics
 
 
-def test_pods_are_seen_as_themselves_in_the_cluster_and_as_their_node_outside(
-    cluster: Cluster,
-) -> None:
-    assert len(cluster) == 3
-    pod, node = nodes.pod_address("n1", 4), nodes.address("n1", 4)
+def test_a_second_ip_version_comes_to_a_running_cluster(machines_of: Cluster) -> None:
+    """In both, pods are seen as themselves in the cluster, and as their node outside."""
+    for machine in machines_of:
+        machine.start()
+    for machine in machines_of:
+        machine.wait_ready()
+    machines.write_nodes(*nodes.NAMES, versions=(4, 6))
+    for machine in machines_of:
+        conflist = machine.path(CONFLIST)
+        assert lab.wait_until(lambda: "fd00:" in conflist.read_text(), HEALED)  # noqa: B023
+        machine.add_pod()
 
-    assert packets.seen_from("p1", "p3", (nodes.pod_address("n3", 4), 80)) == pod
-    assert packets.seen_from("p1", "n2", (nodes.address("n2", 4), 80)) == pod
-    assert packets.seen_from("p1", "fabric", ("172.19.0.1", 80)) == node
-    assert packets.seen_from("n1", "p3", (nodes.pod_address("n3", 4), 80)) == "10.244.1.0"
+    for version, router in ((4, "172.18.0.1"), (6, "fd00:18::1")):
+        pod, node = nodes.pod_address("n1", version), nodes.address("n1", version)
+        far = nodes.pod_address("n3", version), 80
+        device = nodes.pod_cidr("n1", version).partition("/")[0]
+        seen_from = partial(packets.seen_from, timeout=HEALED)
+        assert seen_from("p1", "p3", far) == pod
+        assert seen_from("p1", "n2", (nodes.address("n2", version), 80)) == pod
+        assert seen_from("p1", "fabric", (router, 80)) == node
+        assert seen_from("n1", "p3", far) == device
 
 
 def test_no_packet_is_lost_when_agents_die_and_come_back(cluster: Cluster) -> None:
