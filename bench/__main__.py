@@ -74,8 +74,8 @@ CASES = {
     "i": Case(
         "the ways to many nodes",
         "A pass of the node agent's role `vxlan`, without the agent: from the list of nodes to the"
-        " kernel, where each peer is a neighbour, an FDB entry and a route.  The pass that finds"
-        " nothing reads and compares them all.",
+        " kernel, where each peer is a neighbour, an FDB entry and a route.  With no change"
+        " a pass reads and compares them all; a new process finds what the old one left.",
         overlay.scale,
     ),
     "j": Case(
