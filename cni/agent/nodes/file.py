@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 
 from cni.agent.nodes import Changed, SourceHealth
 from cni.cluster import read_nodes
@@ -21,7 +22,6 @@ class FileNodes:
     def __init__(self, path: str, look: float = LOOK, settle: float = SETTLE) -> None:
         self._path, self._look, self._settle = path, look, settle
         self._health = SourceHealth()
-        self._told = ""
 
     def health(self) -> SourceHealth:
         """Tell how it goes; the last contact is the last look at a file that is in order."""
@@ -34,7 +34,7 @@ class FileNodes:
             stamp = self._settled(stop)
             if stamp != seen:
                 seen = stamp if self._read(changed) else None
-            elif not self._told:
+            elif not self._health.last_error:
                 self._health = SourceHealth(synced=True, last_contact=time.monotonic())
             stop.wait(self._look)
 
@@ -62,14 +62,11 @@ class FileNodes:
             self._fail(str(error))
             return error.code != Code.IO_FAILURE
         log.info("%d nodes in %s", len(nodes), self._path)
-        self._told = ""
         self._health = SourceHealth(synced=True, last_contact=time.monotonic())
         changed(nodes)
         return True
 
     def _fail(self, text: str) -> None:
-        if text != self._told:
+        if text != self._health.last_error:
             log.error("%s; the nodes that are known remain", text)
-        self._told = text
-        health = self._health
-        self._health = SourceHealth(health.synced, health.last_contact, text)
+        self._health = replace(self._health, last_error=text)
