@@ -232,9 +232,9 @@ def test_a_list_that_brings_nothing_new_is_not_told(
     with Watcher(make_source(cluster.access())) as seen:
         assert seen.sees_names("n1")
         server.forget()
-        assert wait_until(lambda: server.lists() > 1)
+        assert wait_until(lambda: server.lists() > 1, 30)
         before = server.bookmarks
-        assert wait_until(lambda: server.bookmarks > before)
+        assert wait_until(lambda: server.bookmarks > before, 30)
         cluster.add("n2", "10.0.0.2", "10.244.2.0/24")
         assert seen.sees_names("n1", "n2")
 
