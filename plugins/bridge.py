@@ -104,12 +104,14 @@ def add(request: Request) -> Result:
                 attachment,
                 request.netns,
                 config.mtu,
-                set_port(attachment.host_ifname, config.port),
-                bridge.add_names(wanted, attachment, result.addresses),
                 mac=config.mac,
                 master=device.index,
             )
             undo(lambda: veth.delete(attachment, request.netns))
+            host.do(
+                set_port(attachment.host_ifname, config.port),
+                bridge.add_names(wanted, attachment, result.addresses),
+            )
         pair = veth.get(host, attachment, config.mac)
         if config.check_mac:
             macspoof.add(attachment, pair.container.mac)
@@ -123,8 +125,9 @@ def add(request: Request) -> Result:
         if result.ips:
             pod.announce(container, request.netns, pair.container, dad=config.dad)
         device = bridge.there(link.get_by_index(host, device.index), config.bridge)
-        interfaces = _interfaces(request, device, gateway, pair)
-        result = pod.with_interfaces(result, interfaces, CONTAINER, dns)
+        result = pod.with_interfaces(
+            result, _interfaces(request, device, gateway, pair), CONTAINER, dns
+        )
         # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
         bridge.change_gateways(host, device, late)

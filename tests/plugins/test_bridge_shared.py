@@ -103,6 +103,18 @@ def test_an_add_that_fails_takes_the_bridge_away_that_it_made(suite: lab.Suite) 
     assert (bridges(), veths(), leases()) == ([], [], set())
 
 
+def test_an_add_that_finds_its_pairs_name_taken_leaves_nothing(suite: lab.Suite) -> None:
+    """As when another network gives the same address at the same moment."""
+    lab.run("ip link add other type veth peer name end")
+    lab.run("ip link property add dev other altname cni0-10.1.2.2")
+    lab.add_netns("pod")
+
+    reply = verb(suite, "ADD", gateway()).failed(104)
+
+    assert "cni0-10.1.2.2" in reply.json["msg"]
+    assert (bridges(), sorted(veths()), leases()) == ([], ["end", "other"], set())
+
+
 def test_an_add_that_fails_leaves_a_bridge_alone_that_was_there(suite: lab.Suite) -> None:
     lab.run("ip link add cni0 type bridge")
     lab.add_netns("pod")
