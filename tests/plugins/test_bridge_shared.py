@@ -207,13 +207,14 @@ def test_a_bridge_that_is_made_again_takes_in_its_pods_of_the_network_only(
     assert packets.seen_from("routed", "", ("10.8.0.1", 80)) == "10.8.0.2"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "much-too-long-a-name", ".", "a b"])
+@pytest.mark.parametrize("name", ["", "a/b", "much-too-long-a-name", ".", "a b", "br%d"])
 def test_a_name_that_is_none_is_refused(imported: lab.Suite, name: str) -> None:
     lab.add_netns("pod")
 
     reply = verb(imported, "ADD", gateway(bridge=name)).failed(7)
 
     assert f"bridge {json.dumps(name)}" in reply.json["msg"]
+    assert bridges() == []
 
 
 def test_contradictions_are_refused_before_anything_is_done(imported: lab.Suite) -> None:
