@@ -207,6 +207,38 @@ def test_a_bridge_that_is_made_again_takes_in_its_pods_of_the_network_only(
     assert packets.seen_from("routed", "", ("10.8.0.1", 80)) == "10.8.0.2"
 
 
+def test_a_bridge_that_is_made_again_leaves_alone_the_pods_of_one_called_alike(
+    suite: lab.Suite,
+) -> None:
+    add(suite, networks.bridge(bridge="cni0-b"), "elsewhere")
+    lab.run("ip link del cni0-b")
+
+    add(suite, networks.bridge(), "one")
+
+    assert (len(ports()), len(veths())) == (1, 2)
+
+
+def test_a_bridge_that_is_made_again_by_hand_is_repaired_too(suite: lab.Suite) -> None:
+    result = add(suite, gateway(), "one")
+    lab.run("ip link del cni0")
+    lab.run("ip link add cni0 address " + result["interfaces"][0]["mac"] + " type bridge")
+    lab.run("ip link set cni0 up")
+
+    add(suite, gateway(), "two")
+
+    verb(suite, "CHECK", gateway(prevResult=result), "one").ok()
+
+
+def test_an_ipv6_gateway_stands_on_a_bridge_that_had_none(suite: lab.Suite) -> None:
+    """A host may have IPv6 switched off on new interfaces (net.ipv6.conf.default)."""
+    lab.run("sysctl -w net.ipv6.conf.default.disable_ipv6=1")
+    add(suite, gateway(V4), "one")
+
+    add(suite, gateway(V4, V6), "two")
+
+    assert packets.reachable("two", "", ("fd00:1:2::1", 80))
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "much-too-long-a-name", ".", "a b", "br%d"])
 def test_a_name_that_is_none_is_refused(imported: lab.Suite, name: str) -> None:
     lab.add_netns("pod")
