@@ -62,15 +62,17 @@ def _config(request: Request) -> Config:
     if disabled and config.section("ipam").string("type"):
         msg = "cannot use IPAM when DisableContainerInterface flag is set"
         raise invalid_config(msg, "remove ipam or disableContainerInterface")
+    is_gateway = config.boolean("isGateway") or is_default_gateway
+    vlans = vlan.read(config)
     return Config(
-        bridge=_bridge_name(config),
+        bridge=_bridge_name(config, vlans.access if is_gateway else 0),
         mtu=veth.mtu(config),
         promisc=promisc,
-        is_gateway=config.boolean("isGateway") or is_default_gateway,
+        is_gateway=is_gateway,
         is_default_gateway=is_default_gateway,
         force_address=config.boolean("forceAddress"),
         masquerade=masquerade.is_wanted(config),
-        port=Port(hairpin, config.boolean("portIsolation"), vlan.read(config)),
+        port=Port(hairpin, config.boolean("portIsolation"), vlans),
         mac=veth.mac(request),
         check_mac=config.boolean("macspoofchk"),
         dad=config.boolean("enabledad"),
@@ -78,10 +80,13 @@ def _config(request: Request) -> Config:
     )
 
 
-def _bridge_name(config: Section) -> str:
+def _bridge_name(config: Section, access: int) -> str:
+    """Return the bridge's name, which the gateways of the VLAN `access` have theirs of."""
     name = config.string("bridge", DEFAULT_BRIDGE)
     try:
         check_ifname(name)
+        if access:
+            check_ifname(f"{name}.{access}")
     except CniError as error:
         raise config.refuse("bridge", f"the name of an interface: {error.msg}") from error
     return name
@@ -249,7 +254,7 @@ def _check_port(host: Netlink, wanted: Bridge, end: Link) -> None:
         raise pod.check_failed(f"the host's end of {end.name} is missing")
     pod.check_link(host, Interface(near.name), "veth")
     bridge.check_port(host, near, wanted)
-    vlan.check_port(host, near, wanted.port.vlans)
+    vlan.check(host, near, wanted)
 
 
 def status(request: Request) -> None:

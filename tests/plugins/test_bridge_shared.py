@@ -257,6 +257,7 @@ def test_contradictions_are_refused_before_anything_is_done(imported: lab.Suite)
         "mac": gateway(runtimeConfig={"mac": "01:00:00:00:00:01"}),
         "args.cni.mac": gateway(args={"cni": {"mac": "no"}}),
         "mtu": gateway(mtu=67),
+        'bridge "cni-podman1"': gateway(bridge="cni-podman1", vlan=4000),
     }
 
     for words, conf in cases.items():

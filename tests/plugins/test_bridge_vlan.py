@@ -68,7 +68,7 @@ def test_a_vlan_that_is_none_is_refused(vid: int) -> None:
 def test_the_requests_are_those_of_iproute2() -> None:
     """What strace shows of `bridge vlan` and `ip link set` (iproute2 6.1), but for their numbers.
 
-    struct ifinfomsg of interface 4 (family 7: AF_BRIDGE), IFLA_AF_SPEC (26) with
+    Ours say NLA_F_NESTED (80) of what is nested.  struct ifinfomsg of interface 4 (family 7: AF_BRIDGE), IFLA_AF_SPEC (26) with
     IFLA_BRIDGE_VLAN_INFO (2): flags, ID.
     """
     port = "07 00 0000 04000000 00000000 00000000"
@@ -76,16 +76,16 @@ def test_the_requests_are_those_of_iproute2() -> None:
     delete, trunk, access = [request.encode(1).hex() for request in requests]
 
     # bridge vlan del dev veth vid 1-4094
-    assert delete == wire(17, port, "1400 1a00 0800 0200 0800 0100 0800 0200 1000 fe0f")
+    assert delete == wire(17, port, "1400 1a80 0800 0200 0800 0100 0800 0200 1000 fe0f")
     # bridge vlan add dev veth vid 200-299
-    assert trunk == wire(19, port, "1400 1a00 0800 0200 0800 c800 0800 0200 1000 2b01")
+    assert trunk == wire(19, port, "1400 1a80 0800 0200 0800 c800 0800 0200 1000 2b01")
     # bridge vlan add dev veth vid 100 pvid untagged
-    assert access == wire(19, port, "0c00 1a00 0800 0200 0600 6400")
+    assert access == wire(19, port, "0c00 1a80 0800 0200 0600 6400")
     # ip link set cni0 type bridge vlan_filtering 1 (as a number of 8 bits)
     assert filter_vlans(2, "cni0").encode(1).hex() == wire(
         16,
         "00 00 0000 02000000 00000000 00000000",
-        f"1c00 1200 0b00 0100 {b'bridge'.hex()} 0000 0c00 0200 0500 0700 01000000",
+        f"1c00 1280 0b00 0100 {b'bridge'.hex()} 0000 0c00 0280 0500 0700 01000000",
     )
 
 
