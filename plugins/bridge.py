@@ -22,7 +22,7 @@ from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.names import check_ifname
 from cni.request import Request
-from cni.result import LEGACY, Interface, Result, Route
+from cni.result import DNS, LEGACY, Interface, Result, Route
 from cni.rollback import rollback, try_all
 from cni.skel import Plugin
 from cni.veth import Pair
@@ -48,6 +48,7 @@ class Config:
     check_mac: bool
     dad: bool
     container_up: bool
+    dns: DNS | None
 
 
 def _config(request: Request) -> Config:
@@ -77,6 +78,7 @@ def _config(request: Request) -> Config:
         check_mac=config.boolean("macspoofchk"),
         dad=config.boolean("enabledad"),
         container_up=not disabled,
+        dns=request.dns,
     )
 
 
@@ -94,7 +96,7 @@ def _bridge_name(config: Section, access: int) -> str:
 
 def add(request: Request) -> Result:
     """Give the container a port of the bridge, and the addresses of IPAM if there is one."""
-    config, attachment, dns = _config(request), request.attachment, request.dns
+    config, attachment = _config(request), request.attachment
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
@@ -131,7 +133,7 @@ def add(request: Request) -> Result:
             pod.announce(container, request.netns, pair.container, dad=config.dad)
         device = bridge.there(link.get_by_index(host, device.index), config.bridge)
         result = pod.with_interfaces(
-            result, _interfaces(request, device, gateway, pair), CONTAINER, dns
+            result, _interfaces(request, device, gateway, pair), CONTAINER, config.dns
         )
         # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
