@@ -56,6 +56,16 @@ def test_force_address_replaces_what_is_in_the_way_only(suite: lab.Suite) -> Non
     assert packets.seen_from("two", "", ("10.9.0.1", 80)) == "10.9.0.2"
 
 
+def test_force_address_replaces_an_ipv6_address_that_overlaps(suite: lab.Suite) -> None:
+    for name, subnet in (("one", V6), ("beside", "fd00:9::/64")):
+        add(suite, gateway(subnet, name=name), name)
+
+    add(suite, gateway("fd00:1::/32", name="wide", forceAddress=True), "two")
+
+    assert addresses("", "cni0") == {"fd00:1::1/32", "fd00:9::1/64"}
+    assert packets.reachable("two", "", ("fd00:1::1", 80))
+
+
 def test_an_add_that_fails_replaces_no_address(suite: lab.Suite) -> None:
     add(suite, gateway(), "one")
     lab.add_netns("two")
