@@ -242,13 +242,14 @@ def check(host: Netlink, wanted: Bridge, result: Result) -> None:
     The MAC of a gateway stays as it was in `result`; that of other bridges may change.
     """
     known = {one.name: one for one in result.interfaces if wanted.gateways and not one.sandbox}
+    name = wanted.gateway_ifname
     device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
     if wanted.promisc and not device.promisc:
         raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
     if not wanted.gateways:
         return
     kind = "veth" if wanted.gateways_in_vlan else "bridge"
-    gateway = pod.check_link(host, Interface(wanted.gateway_ifname), kind)
+    gateway = pod.check_link(host, known.get(name, Interface(name)), kind)
     pod.check_addresses(host, gateway, map(IP, wanted.gateways))
 
 

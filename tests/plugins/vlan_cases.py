@@ -92,6 +92,9 @@ def test_gateways_of_a_vlan_are_in_it(imported: lab.Suite) -> None:
     verb(imported, "CHECK", conf, "one").ok()
     lab.run("ip addr del 10.1.2.1/24 dev cni0.100")
     assert "cni0.100" in verb(imported, "CHECK", conf, "one").failed(102).json["msg"]
+    add(imported, conf, "three")
+    lab.run("ip link set cni0.100 address 0a:00:00:00:00:01")
+    assert "has MAC" in verb(imported, "CHECK", conf, "one").failed(102).json["msg"]
 
 
 def test_networks_in_their_vlans_may_have_different_gateways(imported: lab.Suite) -> None:
