@@ -78,14 +78,14 @@ def get(host: Netlink, name: str) -> Link | None:
 
 
 def ensure(host: Netlink, wanted: Bridge, undo: Undo) -> Link:
-    """Return the bridge, up.  One that is made takes in what the one before has left."""
-    found, made = get(host, wanted.name), False
+    """Return the bridge, up.  One that has no port takes in what the one before has left."""
+    found = get(host, wanted.name)
     if found is None:
-        made = _add(host, wanted, undo)
+        _add(host, wanted, undo)
         found = there(get(host, wanted.name), wanted.name)
-    bring_up(host, found, wanted)
-    if made:
+    if not found.running:  # new, or made by one who was stopped, or by hand
         _take_in_survivors(host, found, wanted)
+    bring_up(host, found, wanted)
     return found
 
 
@@ -97,8 +97,8 @@ def there(found: Link | None, name: str) -> Link:
     return found
 
 
-def _add(host: Netlink, wanted: Bridge, undo: Undo) -> bool:
-    """Make the bridge, down; False when another call has made it meanwhile."""
+def _add(host: Netlink, wanted: Bridge, undo: Undo) -> None:
+    """Make the bridge, down, unless another call has made it meanwhile."""
     name, mac = wanted.name, wanted.mac(wanted.name)
     try:
         host.do(add_bridge(name, mac, wanted.mtu))
@@ -106,8 +106,6 @@ def _add(host: Netlink, wanted: Bridge, undo: Undo) -> bool:
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise
-        return False
-    return True
 
 
 def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
@@ -115,10 +113,10 @@ def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
     changes: list[Request] = []
     if wanted.promisc and found.kind == "bridge" and not found.promisc:
         changes.append(link.set_promisc(found.index, found.name))
+    if any(one.version == 6 for one in wanted.gateways):
+        sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
     if not found.up:
         veth.prepare_host(found.name)
-        if any(one.version == 6 for one in wanted.gateways):
-            sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
         changes.append(link.set_up(found.index, found.name))
     if changes:
         host.do(*changes)
@@ -135,13 +133,18 @@ def delete_unused(bridge: str, name: str, but: str = "") -> None:
 def _take_in_survivors(host: Netlink, device: Link, wanted: Bridge) -> None:
     """Make ports of the network's pairs that lost their bridge: this one replaces it."""
     for one in veth.of_network(host, wanted.network):
-        known = any(name.startswith(f"{wanted.domain}-") for name in one.altnames)
-        if known and not one.master:
+        domains = {name.rpartition("-")[0] for name in one.altnames}
+        if one.master or wanted.domain not in domains:
+            continue
+        try:
             host.do(
                 set_master(one.index, one.name, device.index),
                 set_port(one.name, wanted.port),
                 *set_vlans(one.index, one.name, wanted.port.vlans),
             )
+        except KernelError as error:
+            if error.errno != errno.ENODEV:  # its pod has just gone
+                raise
 
 
 def wait_for_port(host: Netlink, port: Link) -> None:
@@ -239,13 +242,14 @@ def check(host: Netlink, wanted: Bridge, result: Result) -> None:
     The MAC of a gateway stays as it was in `result`; that of other bridges may change.
     """
     known = {one.name: one for one in result.interfaces if wanted.gateways and not one.sandbox}
+    name = wanted.gateway_ifname
     device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
     if wanted.promisc and not device.promisc:
         raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
     if not wanted.gateways:
         return
     kind = "veth" if wanted.gateways_in_vlan else "bridge"
-    gateway = pod.check_link(host, Interface(wanted.gateway_ifname), kind)
+    gateway = pod.check_link(host, known.get(name, Interface(name)), kind)
     pod.check_addresses(host, gateway, map(IP, wanted.gateways))
 
 

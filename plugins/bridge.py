@@ -22,7 +22,7 @@ from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.names import check_ifname
 from cni.request import Request
-from cni.result import LEGACY, Interface, Result, Route
+from cni.result import DNS, LEGACY, Interface, Result, Route
 from cni.rollback import rollback, try_all
 from cni.skel import Plugin
 from cni.veth import Pair
@@ -48,6 +48,7 @@ class Config:
     check_mac: bool
     dad: bool
     container_up: bool
+    dns: DNS | None
 
 
 def _config(request: Request) -> Config:
@@ -62,26 +63,32 @@ def _config(request: Request) -> Config:
     if disabled and config.section("ipam").string("type"):
         msg = "cannot use IPAM when DisableContainerInterface flag is set"
         raise invalid_config(msg, "remove ipam or disableContainerInterface")
+    is_gateway = config.boolean("isGateway") or is_default_gateway
+    vlans = vlan.read(config)
     return Config(
-        bridge=_bridge_name(config),
+        bridge=_bridge_name(config, vlans.access if is_gateway else 0),
         mtu=veth.mtu(config),
         promisc=promisc,
-        is_gateway=config.boolean("isGateway") or is_default_gateway,
+        is_gateway=is_gateway,
         is_default_gateway=is_default_gateway,
         force_address=config.boolean("forceAddress"),
         masquerade=masquerade.is_wanted(config),
-        port=Port(hairpin, config.boolean("portIsolation"), vlan.read(config)),
+        port=Port(hairpin, config.boolean("portIsolation"), vlans),
         mac=veth.mac(request),
         check_mac=config.boolean("macspoofchk"),
         dad=config.boolean("enabledad"),
         container_up=not disabled,
+        dns=request.dns,
     )
 
 
-def _bridge_name(config: Section) -> str:
+def _bridge_name(config: Section, access: int) -> str:
+    """Return the bridge's name, which the gateways of the VLAN `access` have theirs of."""
     name = config.string("bridge", DEFAULT_BRIDGE)
     try:
         check_ifname(name)
+        if access:
+            check_ifname(f"{name}.{access}")
     except CniError as error:
         raise config.refuse("bridge", f"the name of an interface: {error.msg}") from error
     return name
@@ -89,7 +96,7 @@ def _bridge_name(config: Section) -> str:
 
 def add(request: Request) -> Result:
     """Give the container a port of the bridge, and the addresses of IPAM if there is one."""
-    config, attachment, dns = _config(request), request.attachment, request.dns
+    config, attachment = _config(request), request.attachment
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
@@ -104,12 +111,14 @@ def add(request: Request) -> Result:
                 attachment,
                 request.netns,
                 config.mtu,
-                set_port(attachment.host_ifname, config.port),
-                bridge.add_names(wanted, attachment, result.addresses),
                 mac=config.mac,
                 master=device.index,
             )
             undo(lambda: veth.delete(attachment, request.netns))
+            host.do(
+                set_port(attachment.host_ifname, config.port),
+                bridge.add_names(wanted, attachment, result.addresses),
+            )
         pair = veth.get(host, attachment, config.mac)
         if config.check_mac:
             macspoof.add(attachment, pair.container.mac)
@@ -123,8 +132,9 @@ def add(request: Request) -> Result:
         if result.ips:
             pod.announce(container, request.netns, pair.container, dad=config.dad)
         device = bridge.there(link.get_by_index(host, device.index), config.bridge)
-        interfaces = _interfaces(request, device, gateway, pair)
-        result = pod.with_interfaces(result, interfaces, CONTAINER, dns)
+        result = pod.with_interfaces(
+            result, _interfaces(request, device, gateway, pair), CONTAINER, config.dns
+        )
         # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
         bridge.change_gateways(host, device, late)
@@ -246,7 +256,7 @@ def _check_port(host: Netlink, wanted: Bridge, end: Link) -> None:
         raise pod.check_failed(f"the host's end of {end.name} is missing")
     pod.check_link(host, Interface(near.name), "veth")
     bridge.check_port(host, near, wanted)
-    vlan.check_port(host, near, wanted.port.vlans)
+    vlan.check(host, near, wanted)
 
 
 def status(request: Request) -> None:

@@ -34,7 +34,7 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop_at(count: int, files: tuple[str, ...], action: Callable[[], None]) -> None:
+def stop_at(count: int, files: tuple[str, ...], action: Callable[[], object]) -> None:
     """Let `action` happen in this process before the `count`-th line of `files` runs.
 
     Lines that register an undo, or end the block of undos, are passed over: they cannot fail.
@@ -71,7 +71,7 @@ def call_stopped(
     conf: bytes,
     count: int,
     files: tuple[str, ...],
-    action: Callable[[], None],
+    action: Callable[[], object],
     **given: str,
 ) -> Reply:
     """Run ADD of `program`, stopped before the `count`-th line of `files`."""

@@ -71,13 +71,11 @@ class End:
     master: int = 0
 
 
-def add_veth(
-    rtnl: Netlink, host: End, container: End, mtu: int, alias: str, *more: Request
-) -> None:
+def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> None:
     """Make both ends, down, in their final namespaces with their final names.
 
     One request: it makes both ends or nothing, and no interface is ever moved.  `mtu` in bytes,
-    0 leaves it to the kernel; `alias` stands at the host's end; `more` is sent along.
+    0 leaves it to the kernel; `alias` stands at the host's end.
     Raises KernelError (EEXIST) if either name is taken.
     """
     what = f"add veth {host.name} with peer {container.name}"
@@ -93,7 +91,6 @@ def add_veth(
         rtnl.do(
             to_link(what, RTM_NEWLINK, CREATE | EXCL, attrs),
             to_link(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
-            *more,
         )
     finally:
         os.close(netns)

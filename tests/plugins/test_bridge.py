@@ -298,6 +298,7 @@ def test_status_speaks_for_the_bridge_and_for_ipam(suite: lab.Suite) -> None:
     assert "10.1.2" in suite.call("bridge", "STATUS", conf).failed(50).stdout
     reply = suite.call("bridge", "STATUS", conf | {"bridge": "br9"}).failed(50)
     assert '"br9" already exists but is not a bridge' in reply.json["msg"]
+    assert "dns" in suite.call("bridge", "STATUS", conf | {"dns": 7}).failed(7).json["msg"]
 
 
 def test_status_waits_for_the_agent_that_keeps_the_network(imported: lab.Suite) -> None:

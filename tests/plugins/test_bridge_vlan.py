@@ -69,8 +69,7 @@ def test_the_requests_are_those_of_iproute2() -> None:
     """What strace shows of `bridge vlan` and `ip link set` (iproute2 6.1).
 
     struct ifinfomsg of interface 4 (family 7: AF_BRIDGE), IFLA_AF_SPEC (26) with
-    IFLA_BRIDGE_VLAN_INFO (2): flags, ID.  But for their numbers, and NLA_F_NESTED (0x80 in
-    the second byte of a type), which says what the kernel knows.
+    IFLA_BRIDGE_VLAN_INFO (2): flags, ID.  Ours say NLA_F_NESTED (80) of what is nested.
     """
     port = "07 00 0000 04000000 00000000 00000000"
     requests = set_vlans(4, "veth", Vlans(100, ((200, 299),)))

@@ -6,6 +6,7 @@ between two lines of one kernel request or one lease is SIGKILL's business.
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -36,7 +37,7 @@ def stopped(
     suite: lab.Suite,
     conf: Json,
     count: int,
-    action: Callable[[], None],
+    action: Callable[[], object],
     more: tuple[str, ...] = (),
 ) -> lab.Reply:
     """Run ADD up to the `count`-th line of the plugin's files and of `more`."""
@@ -110,3 +111,38 @@ def test_a_killed_add_is_cleaned_by_gc_after_the_container_is_gone(
         lab.run("ip netns del pod")
         imported.call(conf["type"], "GC", networks.gc(conf, ("other", "eth0"))).ok()
         assert (veths(), leases(), elements()) == before, f"killed after {count} lines"
+
+
+def test_a_repair_that_is_killed_at_any_line_is_done_by_the_next_add(imported: lab.Suite) -> None:
+    """A bridge that was deleted under its pods is made again, and they become its ports."""
+    conf = networks.bridge(*SUBNETS, isDefaultGateway=True)
+    checked = conf | {"prevResult": add(imported, conf, "one")}
+    lab.add_netns("pod")
+    finished = False
+
+    for count in range(1, faults.LIMIT, 5):
+        lab.run("ip link del cni0")
+        finished = stopped(imported, conf, count, faults.kill, ("cni/bridge.py",)).exit == 0
+        if finished:
+            break
+        add(imported, conf, "next")
+        verb(imported, "CHECK", checked, "one").ok()
+        for pod in ("pod", "next"):
+            verb(imported, "DEL", conf, pod).ok()
+
+    assert finished
+
+
+def test_a_pod_may_go_at_any_line_while_its_bridge_is_made_again(imported: lab.Suite) -> None:
+    conf = networks.bridge()
+    lab.add_netns("pod")
+
+    for count in range(1, 50, 3):
+        add(imported, conf, "one")
+        (veth,) = veths()
+        lab.run("ip link del cni0")
+        stopped(
+            imported, conf, count, partial(lab.run, f"ip link del {veth}"), ("cni/bridge.py",)
+        ).ok()
+        for pod in ("one", "pod"):
+            verb(imported, "DEL", conf, pod).ok()

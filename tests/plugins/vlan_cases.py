@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import lab, networks, packets
-from tests.plugins.test_bridge import V4, gateway, ports
+from tests.plugins.test_bridge import V4, bridges, gateway, ports
 from tests.plugins.test_bridge_ports import NOBODY, frame_arrives
 from tests.pods import add, addresses, verb
 
@@ -61,6 +61,7 @@ def test_check_sees_vlans_that_were_changed(imported: lab.Suite) -> None:
         (f"bridge vlan add dev {veth} vid 8", "carries VLANs [8] too"),
         (f"bridge vlan add dev {veth} vid 100 untagged", "VLAN 100 is missing"),
         (f"bridge vlan del dev {veth} vid 7", "VLAN 7 is missing"),
+        ("ip link set cni0 type bridge vlan_filtering 0", "cni0 does not filter VLANs"),
     ):
         lab.run(command)
         assert words in verb(imported, "CHECK", conf).failed(102).json["msg"]
@@ -91,6 +92,9 @@ def test_gateways_of_a_vlan_are_in_it(imported: lab.Suite) -> None:
     verb(imported, "CHECK", conf, "one").ok()
     lab.run("ip addr del 10.1.2.1/24 dev cni0.100")
     assert "cni0.100" in verb(imported, "CHECK", conf, "one").failed(102).json["msg"]
+    add(imported, conf, "three")
+    lab.run("ip link set cni0.100 address 0a:00:00:00:00:01")
+    assert "has MAC" in verb(imported, "CHECK", conf, "one").failed(102).json["msg"]
 
 
 def test_networks_in_their_vlans_may_have_different_gateways(imported: lab.Suite) -> None:
@@ -120,3 +124,43 @@ def test_pods_that_lost_their_bridge_get_their_vlans_again(imported: lab.Suite) 
 
     assert {frozenset(vlans(veth)) for veth in ports()} == {frozenset({100})}
     assert frame_arrives("one", "two", NOBODY)
+
+
+BREAKS = {
+    "the bridge is removed": "ip link del cni0",
+    "its port is taken out": "ip link set {port} nomaster",
+    "its port is down": "ip link set {port} down",
+    "its port is in another VLAN": "bridge vlan del dev {port} vid 100",
+}
+
+
+def test_gateways_of_a_vlan_that_were_cut_off_are_repaired_by_the_next_add(
+    imported: lab.Suite, subtests: pytest.Subtests
+) -> None:
+    """So too when the ADD that makes them is killed halfway; CHECK tells of the time between."""
+    conf = gateway(vlan=100)
+    result = add(imported, conf, "one")
+    conf["prevResult"] = result
+    (port,) = ports().keys() - {result["interfaces"][1]["name"]}
+
+    for number, (name, command) in enumerate(BREAKS.items()):
+        with subtests.test(name):
+            lab.run(command.format(port=port))
+            verb(imported, "CHECK", conf, "one").failed(102)
+
+            add(imported, conf, f"pod{number}")
+
+            verb(imported, "CHECK", conf, "one").ok()
+            assert packets.reachable("one", "", ("10.1.2.1", 80))
+
+
+def test_an_interface_in_the_place_of_a_vlans_gateways_is_refused_by_name(
+    imported: lab.Suite,
+) -> None:
+    lab.run("ip link add cni0.100 type bridge")
+    lab.add_netns("pod")
+
+    reply = verb(imported, "ADD", gateway(vlan=100)).failed(7)
+
+    assert '"cni0.100" already exists' in reply.json["msg"]
+    assert bridges() == ["cni0.100"]
