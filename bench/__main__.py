@@ -61,9 +61,9 @@ CASES = {
     ),
     "g": Case(
         "memory of the idle agent",
-        "Supervisor and zygote, from /proc/PID/smaps_rollup: RSS counts pages that they share"
-        f" twice, PSS once.  The {footprint.INVOCATIONS:,} invocations are ADD and DEL of"
-        f" host-local by the frozen programs, {footprint.AT_ONCE} at a time.",
+        "Roles warm and routes, with nodes from a file; from /proc/PID/smaps_rollup: RSS counts the"
+        " pages that its five processes share five times, PSS once.  The"
+        f" {footprint.INVOCATIONS:,} invocations are ADD and DEL of host-local by the frozen programs, {footprint.AT_ONCE} at a time.",
         footprint.memory,
     ),
     "h": Case(
