@@ -63,7 +63,8 @@ CASES = {
         "memory of the idle agent",
         "Roles warm and routes, with nodes from a file; from /proc/PID/smaps_rollup: RSS counts the"
         " pages that its five processes share five times, PSS once.  The"
-        f" {footprint.INVOCATIONS:,} invocations are ADD and DEL of host-local by the frozen programs, {footprint.AT_ONCE} at a time.",
+        f" {footprint.INVOCATIONS:,} invocations are ADD and DEL of host-local by"
+        f" the frozen programs, {footprint.AT_ONCE} at a time.",
         footprint.memory,
     ),
     "h": Case(
