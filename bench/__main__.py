@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, footprint, leases, machine, overlay, packets
+from bench import chains, footprint, leases, machine, nodes, overlay, packets
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -74,8 +74,8 @@ CASES = {
     "i": Case(
         "the ways to many nodes",
         "A pass of the node agent's role `vxlan`, without the agent: from the list of nodes to the"
-        " kernel, where each peer is a neighbour, an FDB entry and a route.  The pass that finds"
-        " nothing reads and compares them all.",
+        " kernel, where each peer is a neighbour, an FDB entry and a route.  With no change"
+        " a pass reads and compares them all; a new process finds what the old one left.",
         overlay.scale,
     ),
     "j": Case(
@@ -83,6 +83,13 @@ CASES = {
         "iperf3 between pods of two nodes (network namespaces), one second a sample, in turn with a"
         " device that was made by hand with the same attributes (the column of the reference).",
         overlay.throughput,
+    ),
+    "k": Case(
+        "following the nodes of a Kubernetes API",
+        f"{nodes.COUNT:,} nodes of {nodes.BYTES:,} bytes from a server of the tests' over TLS, in"
+        " pages of 500; a process that does nothing else, from the source tree.  The server is"
+        " Python too: the wall time is mostly its own.",
+        nodes.measure,
     ),
 }
 

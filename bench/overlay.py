@@ -50,16 +50,16 @@ def _scale(count: int, target: float, runs: int) -> list[Row]:
             overlay.delete()
             take("first pass", lambda: one_pass(full=True))
         for number in range(runs):
-            take("pass that finds nothing", lambda: one_pass(full=True))
+            take("no change", lambda: one_pass(full=True))
             moved = IPv4Address("172.30.0.0") + number
             members[1] = replace(members[1], addresses=(moved,))
-            take("one node changed", lambda: one_pass(full=False))
+            take("one node moved", lambda: one_pass(full=False))
             overlay = Overlay(Settings())
-            take("first pass of a new process", lambda: one_pass(full=True))
+            take("new process", lambda: one_pass(full=True))
     targets = {
         ("first pass", "wall"): target,
-        ("pass that finds nothing", "cpu"): 1_000,
-        ("one node changed", "wall"): 200,
+        ("no change", "cpu"): 1_000,
+        ("one node moved", "wall"): 200,
     }
     return [
         _row(f"{count:,} peers: {what} {measure}", some, measure, targets.get((what, measure)))

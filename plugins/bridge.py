@@ -260,7 +260,12 @@ def _check_port(host: Netlink, wanted: Bridge, end: Link) -> None:
 
 
 def status(request: Request) -> None:
-    """Raise CniError code 50 or 51 unless ADD can be served: the bridge's name is free, IPAM."""
+    """Raise CniError code 50 or 51 unless ADD can be served.
+
+    The bridge's name must be free for a bridge; IPAM knows, and the node agent.
+    """
+    from cni.agent import state
+
     config = _config(request)
     with Netlink(ROUTE) as host:
         try:
@@ -268,6 +273,7 @@ def status(request: Request) -> None:
         except CniError as error:
             raise CniError(Code.UNAVAILABLE, error.msg, error.details) from error
     _with_ipam(request, Delegate.status)
+    state.check(request.attachment.network)
 
 
 def gc(request: Request) -> None:

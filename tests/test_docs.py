@@ -109,18 +109,6 @@ def test_every_command_is_told_of() -> None:
     assert {word for word in build_commands() if word not in readme} <= {"lock"}
 
 
-def test_the_agents_options_and_defaults_are_those_of_the_page() -> None:
-    told = {cells[0].strip(" `"): cells[1].strip(" `") for cells in rows(section_of_the_agent())}
-    options = {one.opts[0]: one.default for one in pycnid.params if "--version" not in one.opts}
-
-    real = {name: str(value).removesuffix(".0") for name, value in options.items()}
-    assert {name: default for name, default in told.items() if name.startswith("--")} == real
-
-
-def section_of_the_agent() -> str:
-    return section(ROOT / "docs/operating.md", "The node agent")
-
-
 # operating.md
 
 

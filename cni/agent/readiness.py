@@ -44,7 +44,7 @@ class Readiness:
     def _lacks(self) -> Iterator[str]:
         if self._loop.waiting:
             yield self._loop.waiting
-        for duty in self._loop.duties:
+        for duty in self._loop.duties if self._loop.cluster else ():
             if not duty.good:
                 yield f"{duty.name}: {duty.error or 'its first pass is under way'}"
 

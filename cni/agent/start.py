@@ -13,6 +13,7 @@ from cni.agent.listener import Listener, build_id
 from cni.agent.lock import Lock
 from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
 
+log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
@@ -22,6 +23,9 @@ def main(program: Callable[[], int]) -> int:
         stream=sys.stderr, level=logging.INFO, format="pycnid: %(levelname)s: %(message)s"
     )
     status, said = _in_child(_read)
+    if status < 0:
+        log.error("cannot read the settings: stopped by signal %d", -status)
+        return 1
     if not said:
         return status
     told = marshal.loads(said)  # noqa: S302  # from our own child
@@ -35,7 +39,7 @@ def main(program: Callable[[], int]) -> int:
         resources = [Lock()] * told["node"] + [listener] * told["warm"]
         return Supervisor(children, resources).run()
     except OSError as error:
-        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the text says it all
+        log.error("%s", error)  # noqa: TRY400  # the text says it all
         return 1
 
 

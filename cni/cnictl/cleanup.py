@@ -19,12 +19,12 @@ from cni.kernel import bridgerules, clusterrules, link, nft, route, ruleset
 from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
 from cni.overlay.apply import Overlay
 from cni.overlay.settings import PROTOCOL
+from cni.rollback import try_all
 
 TABLES = (clusterrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
 FAMILIES = {nft.INET: "inet", nft.BRIDGE: "bridge"}
 POD = re.compile(r"veth[0-9a-f]{11}")  # cni.attachment's host_ifname
 INDEX = ".pycni"  # cni.leases.index
-RUN = Path(state.PATH).parent
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def alone(settings: Settings) -> Iterator[None]:
             if probe.connect_ex(settings.socket) == 0:
                 raise _runs(f"an agent listens at {settings.socket}")
         yield
+        Path(lock.PATH).unlink()
     finally:
         mine.close()
 
@@ -64,9 +65,10 @@ def find(settings: Settings, net_d: Path, *, leases: bool) -> Iterator[Item]:
     yield from _interfaces()
     yield from _overlay(settings)
     yield from _tables()
-    for place in (RUN, Path(cache.PATH).parent):
-        if place.exists():
-            yield Item(f"the directory {place}", partial(shutil.rmtree, place))
+    for place in (Path(state.PATH).parent, Path(cache.PATH).parent):
+        files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
+        if files:
+            yield Item(f"the files in {place}", partial(try_all, [path.unlink for path in files]))
     if leases:
         yield from _leases(net_d)
 

@@ -68,12 +68,13 @@ def look(agent: Agent) -> Peers:
     cluster = agent.cluster()
     rows = Overlay(settings.overlay).difference(cluster)
     said = agent.state.section("roles") if agent.state else Section({})
+    alarms = [text for name in said.values for text in said.section(name).strings("alarms")]
     return Peers(
         cluster.own.name,
         list(_peers(cluster, rows)),
         [_say(row) for row in rows if not row.node and row.wanted != row.found],
         [_role(name, said.section(name)) for name in said.values],
-        list(cluster.alarms),
+        list(dict.fromkeys([*alarms, *cluster.alarms])),
     )
 
 
@@ -83,12 +84,14 @@ def _peers(cluster: Cluster, rows: list[Row]) -> Iterator[Peer]:
         by_node.setdefault(row.node, []).append(row)
     for node in cluster.peers:
         own = by_node.get(node.name, [])
+        way = [row.wanted.partition(" ")[2] for row in own if row.kind == "route" and row.wanted]
+        wrong = [_say(row) for row in own if row.wanted != row.found]
         yield Peer(
             node.name,
             [str(one) for one in node.addresses],
             [str(one) for one in node.pod_cidrs],
-            [row.wanted.partition(" ")[2] for row in own if row.kind == "route" and row.wanted],
-            [_say(row) for row in own if row.wanted != row.found],
+            way,
+            wrong if way else [f"no way leads to the pods of {node.name}", *wrong],
         )
 
 

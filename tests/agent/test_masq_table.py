@@ -91,7 +91,7 @@ def test_wherever_the_agent_dies_the_table_is_the_old_one_or_the_new_one() -> No
     old = table()
     apply(overlay={"port": 4789})
     new = table()
-    for count in range(1, faults.LIMIT, 47):
+    for count in range(1, faults.LIMIT, 11):
         one.reconcile(cluster(2), full=True)
         child = os.fork()
         if child == 0:
@@ -106,7 +106,7 @@ def test_wherever_the_agent_dies_the_table_is_the_old_one_or_the_new_one() -> No
         if not killed:
             break
     assert table() == new
-    assert count > 200
+    assert count > 50, "it was not killed on the way"
 
 
 @pytest.mark.usefixtures("host")

@@ -129,6 +129,15 @@ def test_a_strict_reverse_path_filter_spares_pods_and_is_told(rp_filter: int) ->
     assert bool(alarms) != to_node
 
 
+def test_answers_of_nodes_pass_the_strict_filter_of_the_pods_node() -> None:
+    """They come through the device, which has a loose filter of its own."""
+    nodes.make()
+    lab.run("sysctl -qw net.ipv4.conf.all.rp_filter=1", netns="n1")
+
+    to = nodes.address("n2", 4), 80
+    assert packets.seen_from("p1", "n2", to) == nodes.pod_address("n1", 4)
+
+
 def test_the_device_is_what_ip_makes_with_the_same_words() -> None:
     nodes.make()
     nodes.batch(

@@ -1,7 +1,10 @@
 """bridge gives a pod a port of a bridge, whole or not at all, and takes all of it back."""
 
+from pathlib import Path
+
 import pytest
 
+from cni.agent import state
 from tests import lab, networks, packets, snapshot
 from tests.pods import add, addresses, elements, leases, outside, verb, veths
 
@@ -296,6 +299,19 @@ def test_status_speaks_for_the_bridge_and_for_ipam(suite: lab.Suite) -> None:
     reply = suite.call("bridge", "STATUS", conf | {"bridge": "br9"}).failed(50)
     assert '"br9" already exists but is not a bridge' in reply.json["msg"]
     assert "dns" in suite.call("bridge", "STATUS", conf | {"dns": 7}).failed(7).json["msg"]
+
+
+def test_status_waits_for_the_agent_that_keeps_the_network(imported: lab.Suite) -> None:
+    Path("/run/pycni").mkdir()
+    said = {"network": "kindnet", "ready": False, "reasons": ["no nodes yet"]}
+    state.write(said)
+
+    reply = imported.call("bridge", "STATUS", gateway()).failed(50)
+
+    assert "no nodes yet" in reply.json["details"]
+    imported.call("bridge", "STATUS", gateway(name="other")).ok()
+    state.write(said | {"ready": True})
+    imported.call("bridge", "STATUS", gateway()).ok()
 
 
 def test_a_reused_address_goes_to_the_new_pod(suite: lab.Suite) -> None:

@@ -246,11 +246,13 @@ def test_duplicate_detection_can_be_had_and_finds_duplicates(imported: lab.Suite
     shown = lab.run("ip -6 addr show dev eth0 scope global", netns="one")
     assert "nodad" not in shown
     assert "tentative" not in shown
-    lab.run(f"rm -r {networks.DATA_DIR}")
-    other = conf | {"name": "other"}
+    lab.add_netns("foreign")
+    lab.run("ip link add foreign master cni0 up type veth peer name eth0 netns foreign")
+    lab.run("ip link set eth0 up", netns="foreign")
+    lab.run("ip addr add fd00:1:2::3/64 dev eth0 nodad", netns="foreign")
     lab.add_netns("two")
 
-    reply = verb(imported, "ADD", other, "two").failed(101)
+    reply = verb(imported, "ADD", conf, "two").failed(101)
 
-    assert "fd00:1:2::2/64" in reply.json["msg"]
-    assert len(ports()) == 1
+    assert "fd00:1:2::3/64" in reply.json["msg"]
+    assert len(ports()) == 2

@@ -66,7 +66,7 @@ def test_a_vlan_that_is_none_is_refused(vid: int) -> None:
 
 
 def test_the_requests_are_those_of_iproute2() -> None:
-    """What strace shows of `bridge vlan` and `ip link set` (iproute2 6.1), but for their numbers.
+    """What strace shows of `bridge vlan` and `ip link set` (iproute2 6.1).
 
     struct ifinfomsg of interface 4 (family 7: AF_BRIDGE), IFLA_AF_SPEC (26) with
     IFLA_BRIDGE_VLAN_INFO (2): flags, ID.  Ours say NLA_F_NESTED (80) of what is nested.

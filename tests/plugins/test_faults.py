@@ -20,9 +20,11 @@ from tests.pods import add, elements, leases, verb, veths
 
 LOADED = (plugins.bridge, plugins.ptp, ipam.host_local, firewall, leftovers)  # once, not per child
 pytestmark = pytest.mark.usefixtures("host")
-SHARED = ("routed", "veth", "pod", "masquerade", "bridge", "vlan", "macspoof")
-FILES = ("plugins/bridge.py", *(f"cni/{one}.py" for one in SHARED))
-ALL_FILES = (*FILES, "cni/kernel/firewall.py")
+FILES = {  # what both go through is stopped in ptp
+    "ptp": ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
+    "bridge": ("plugins/bridge.py", "cni/bridge.py", "cni/vlan.py", "cni/macspoof.py"),
+}
+FIREWALL = {"ptp": ("cni/kernel/firewall.py",), "bridge": ()}
 SUBNETS = ("10.244.0.0/24", "fd00:10:244::/64")
 NETWORKS = {
     "ptp": networks.ptp(*SUBNETS, ipMasq=True),
@@ -36,12 +38,13 @@ def stopped(
     conf: Json,
     count: int,
     action: Callable[[], object],
-    files: tuple[str, ...] = ALL_FILES,
+    more: tuple[str, ...] = (),
 ) -> lab.Reply:
-    """Run ADD up to the `count`-th line of `files`."""
+    """Run ADD up to the `count`-th line of the plugin's files and of `more`."""
     given = {"netns": lab.netns_path("pod"), "containerid": "pod"}
-    text = json.dumps(conf).encode()
-    return faults.call_stopped(suite, conf["type"], text, count, files, action, **given)
+    program, text = conf["type"], json.dumps(conf).encode()
+    files = (*FILES[program], *more)
+    return faults.call_stopped(suite, program, text, count, files, action, **given)
 
 
 def left() -> tuple[list[str], set[str], str, str]:
@@ -63,7 +66,7 @@ def test_an_add_that_fails_at_any_line_leaves_nothing(imported: lab.Suite, conf:
     lines = 0
 
     for count in range(1, faults.LIMIT):
-        reply = stopped(imported, conf, count, faults.fail, FILES)
+        reply = stopped(imported, conf, count, faults.fail)
         if reply.exit == 0:
             lines = count
             break
@@ -84,7 +87,7 @@ def test_an_add_that_is_killed_at_any_line_is_cleaned_by_del(
     lines = 0
 
     for count in range(1, faults.LIMIT):
-        if stopped(imported, conf, count, faults.kill).exit == 0:
+        if stopped(imported, conf, count, faults.kill, FIREWALL[conf["type"]]).exit == 0:
             lines = count
             break
         verb(imported, "DEL", conf).ok()
