@@ -178,16 +178,15 @@ def take_over(
 ) -> None:
     """Delete what holds one of `addresses` still; refuse when another network has it.
 
-    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
+    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed:
+    on this bridge, or routed.
     """
-    from cni.kernel import firewall
-
     for one in addresses:
         found = link.get_by_altname(host, _altname(wanted, one))
         if found is not None:
             veth.delete_stale(host, attachment.network, found.index, str(one.ip))
     if addresses:
-        firewall.evict(attachment, [one.ip for one in addresses])
+        veth.take_over(host, attachment, addresses)
 
 
 # the gateways' addresses

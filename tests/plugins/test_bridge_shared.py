@@ -91,6 +91,19 @@ def test_two_networks_on_one_bridge_reach_each_other_and_are_collected_apart(
     assert packets.seen_from("two", "", ("10.1.2.1", 80)) == "10.1.2.100"
 
 
+def test_an_address_of_a_routed_pod_is_taken_over_or_refused(suite: lab.Suite) -> None:
+    """The node's network was ptp before; a route of the host leads to the pod of that time."""
+    add(suite, networks.ptp(V4), "old")
+    lab.run(f"rm -r {networks.DATA_DIR}")
+    lab.add_netns("new")
+
+    reply = verb(suite, "ADD", gateway(name="other"), "new").failed(101)
+    assert "kindnet/old/eth0" in reply.json["msg"]
+
+    add(suite, gateway(), "new")
+    assert packets.seen_from("", "new", ("10.1.2.2", 80)) == "10.1.2.1"
+
+
 def test_an_interface_that_is_no_bridge_is_refused_by_name(suite: lab.Suite) -> None:
     lab.run("ip link add cni0 type veth peer name other")
     lab.add_netns("pod")
