@@ -61,29 +61,33 @@ def entered(path: str) -> Iterator[None]:
 @contextmanager
 def shared() -> Iterator[None]:
     """Keep others from being `alone` in our namespace within the block: we use what is common."""
-    fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+    with _lock(fcntl.LOCK_SH):
         yield
-    finally:
-        os.close(fd)
 
 
 @contextmanager
 def alone() -> Iterator[bool]:
-    """Yield whether nobody uses what is common in our namespace, nor will within the block.
+    """Yield whether nobody uses what is common in our namespace, nor will within the block."""
+    with _lock(fcntl.LOCK_EX | fcntl.LOCK_NB) as got:
+        yield got
 
-    The lock is the namespace's own file, so that it is the same for all who are in it.
+
+@contextmanager
+def _lock(operation: int) -> Iterator[bool]:
+    """Lock the namespace's own file, which is the same for all who are in it; yield whether we do.
+
+    Unlocked by name at the end: a child that outlives the block has the file open too.
     """
     fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, operation)
+            got = True
         except BlockingIOError:
-            yield False
-        else:
-            yield True
+            got = False
+        yield got
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 

@@ -1,6 +1,8 @@
 """A bridge is shared: by pods, by networks, with what people do to it by hand."""
 
 import json
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +21,19 @@ def broken(*subnets: str, **keys: object) -> networks.Json:
     """Return a network whose ADD fails when the pod's port is there already."""
     ipam = networks.ipam(*(subnets or (V4,)), routes=[{"dst": "0.0.0.0/0", "gw": "0.0.0.0"}])
     return gateway() | {"ipam": ipam} | keys
+
+
+def test_who_was_alone_can_be_so_again_though_a_child_is_still_at_work() -> None:
+    with netns.alone() as first:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+
+    with netns.alone() as second:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (first, second) == (True, True)
 
 
 # another address
