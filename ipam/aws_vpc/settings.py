@@ -8,6 +8,15 @@ from dataclasses import dataclass
 
 from cni.errors import CniError, Code
 
+NAMES = (
+    "WARM_ENI_TARGET",
+    "WARM_IP_TARGET",
+    "MINIMUM_IP_TARGET",
+    "WARM_PREFIX_TARGET",
+    "MAX_ENI",
+    "ENABLE_PREFIX_DELEGATION",
+    "IP_COOLDOWN_PERIOD",
+)
 TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
 
 

@@ -17,13 +17,9 @@ class BlockUse:
     """A block and how many of its addresses are taken."""
 
     block: IPv4Network
+    size: int
     pods: int
     cooling: int
-
-    @cached_property
-    def size(self) -> int:
-        """Return how many addresses there are in all."""
-        return size(self.block)
 
     @property
     def idle(self) -> bool:
@@ -109,11 +105,13 @@ def look(state: State, now: float) -> list[EniUse]:
 
 
 def _block_use(block: IPv4Network, pods: set[int], cooling: set[int]) -> BlockUse:
-    first = int(block.network_address)
-    if block.prefixlen == block.max_prefixlen:
-        return BlockUse(block, first in pods, first in cooling)
-    numbers = range(first, first + size(block))
-    return BlockUse(block, len(pods.intersection(numbers)), len(cooling.intersection(numbers)))
+    first, many = int(block.network_address), size(block)
+    if many == 1:
+        return BlockUse(block, 1, first in pods, first in cooling)
+    numbers = range(first, first + many)
+    return BlockUse(
+        block, many, len(pods.intersection(numbers)), len(cooling.intersection(numbers))
+    )
 
 
 def sum_up(uses: Iterable[EniUse], waiting: int) -> Totals:
@@ -132,6 +130,8 @@ def first_free(one: BlockUse, state: State, now: float) -> IPv4Address | None:
     """Return the lowest address of a block that can be given out."""
     if not one.free:
         return None
+    if one.size == 1:
+        return one.block.network_address
     taken = {assignment.address for assignment in state.assignments}
     taken |= {cooldown.address for cooldown in state.cooling if cooldown.until > now}
     return next(address for address in one.block if address not in taken)
