@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, footprint, leases, machine, packets
+from bench import chains, day, footprint, leases, machine, packets, pool
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -70,6 +70,17 @@ CASES = {
         "size of the bundle",
         "What `./build.sh freeze` makes; a file that has many names (hard links) counts once.",
         footprint.sizes,
+    ),
+    "i": Case(
+        f"VPC addresses: a simulated day of {pool.NODES:,} nodes",
+        f"Nothing is measured and no network asked: {pool.TYPE} nodes that start within a minute,"
+        " pods by one seeded trace for both sides, and one EC2 with a token bucket for each action"
+        f" ({day.BUCKET:.0f} calls, {day.REFILL:.0f} a second; those of the actions on ENIs are"
+        " not published).  Ours is the code of the pool.  The reference is no program here but the"
+        " formulas of the Amazon VPC CNI 1.23 and the order of its steps (bench/nodes.py).  Idle"
+        " addresses are those that the subnet has lost and no pod has, ENIs' own included."
+        f"  A refused ADD is tried again after {pool.RETRY[0]:.0f}-{pool.RETRY[1]:.0f} s.",
+        pool.measure,
     ),
 }
 

@@ -37,7 +37,7 @@ def test_the_settings_and_their_defaults() -> None:
 
     assert set(told) == set(NAMES)
     assert read(told) == read({})
-    assert f"{QUIET:.0f} s after the pool last grew" in TEXT
+    assert QUIET == 600 and "ten minutes after addresses last came or went" in TEXT
     assert ENI_AGE == 60 and "a minute old" in TEXT
     assert HOLD == 120 and "not asked again for two minutes" in TEXT
 

@@ -68,14 +68,14 @@ class Ec2:
             return add_eni(state, self.eni(device, action.subnet, count, now, prefixes=prefixes))
         state = begin(state, action)
         if isinstance(action, Unassign):
-            return remove_blocks(state, action.eni, action.blocks)
-        return remove_eni(state, action.eni)
+            return remove_blocks(state, action.eni, action.blocks, now)
+        return remove_eni(state, action.eni, now)
 
 
 def settle(ec2: Ec2, state: State, settings: Settings, limits: Limits, now: float) -> State:
     """Return the state that the pool comes to, with nothing happening for as long as it takes.
 
-    Addresses that cool down go on doing so: time passes for ENIs and growth alone.
+    Addresses that cool down go on doing so: only ENIs and the last change grow old.
     """
     while actions := plan(_aged(state, now), settings, limits, now).actions:
         for action in actions:
@@ -85,4 +85,4 @@ def settle(ec2: Ec2, state: State, settings: Settings, limits: Limits, now: floa
 
 def _aged(state: State, now: float) -> State:
     enis = tuple(replace(eni, since=now - ENI_AGE) for eni in state.enis)
-    return replace(state, enis=enis, grown=now - QUIET)
+    return replace(state, enis=enis, changed=now - QUIET)

@@ -40,7 +40,7 @@ def tidy(state: State, settings: Settings, now: float) -> State:
         replace(one, until=min(one.until, now + HOLD)) for one in state.holds if one.until > now
     )
     enis = tuple(replace(one, since=now) if one.since > now else one for one in state.enis)
-    return replace(state, cooling=cooling, holds=holds, enis=enis, grown=min(state.grown, now))
+    return replace(state, cooling=cooling, holds=holds, enis=enis, changed=min(state.changed, now))
 
 
 def next_address(state: State, limits: Limits, now: float) -> Choice | None:

@@ -131,7 +131,7 @@ class State:
     holds: tuple[Hold, ...] = ()
     releasing: tuple[Unassign | FreeEni, ...] = ()
     waiting: int = 0  # ADDs that wait for an address
-    grown: float = float("-inf")  # when it last got addresses
+    changed: float = float("-inf")  # when addresses last came or went
 
     def eni(self, name: str) -> Eni:
         """Return an ENI by its name.  Raises KeyError."""
@@ -150,24 +150,24 @@ class State:
 
 def add_eni(state: State, eni: Eni) -> State:
     """Return the state with an ENI that EC2 has attached."""
-    grown = max(state.grown, eni.since) if eni.blocks else state.grown
-    return replace(state, enis=(*state.enis, eni), grown=grown)
+    changed = max(state.changed, eni.since) if eni.blocks else state.changed
+    return replace(state, enis=(*state.enis, eni), changed=changed)
 
 
-def remove_eni(state: State, name: str) -> State:
+def remove_eni(state: State, name: str, now: float) -> State:
     """Return the state without an ENI that EC2 has taken back.  Cooldowns go with their address."""
     gone = state.eni(name)
     left = tuple(one for one in state.releasing if one.eni != name)
     enis = tuple(eni for eni in state.enis if eni.name != name)
-    return _forget(replace(state, enis=enis, releasing=left), gone.blocks)
+    return _forget(replace(state, enis=enis, releasing=left, changed=now), gone.blocks)
 
 
 def add_blocks(state: State, name: str, blocks: Iterable[IPv4Network], now: float) -> State:
     """Return the state with blocks that EC2 has put on an ENI."""
-    return replace(_change(state, name, (*state.eni(name).blocks, *blocks)), grown=now)
+    return replace(_change(state, name, (*state.eni(name).blocks, *blocks)), changed=now)
 
 
-def remove_blocks(state: State, name: str, blocks: Iterable[IPv4Network]) -> State:
+def remove_blocks(state: State, name: str, blocks: Iterable[IPv4Network], now: float) -> State:
     """Return the state without blocks that EC2 has taken from an ENI."""
     gone = set(blocks)
     kept = tuple(block for block in state.eni(name).blocks if block not in gone)
@@ -176,7 +176,7 @@ def remove_blocks(state: State, name: str, blocks: Iterable[IPv4Network]) -> Sta
         for one in state.releasing
         if one.eni != name or isinstance(one, FreeEni) or not gone.issuperset(one.blocks)
     )
-    return _forget(replace(_change(state, name, kept), releasing=left), gone)
+    return _forget(replace(_change(state, name, kept), releasing=left, changed=now), gone)
 
 
 def begin(state: State, action: Unassign | FreeEni) -> State:

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from ipam.aws_vpc.state import Eni, FreeEni, State, is_prefix, size
 
 
-@dataclass(frozen=True)
-class BlockUse:
+class BlockUse(NamedTuple):
     """A block and how many of its addresses are taken."""
 
     block: IPv4Network
@@ -116,14 +116,14 @@ def _block_use(block: IPv4Network, pods: set[int], cooling: set[int]) -> BlockUs
 
 def sum_up(uses: Iterable[EniUse], waiting: int) -> Totals:
     """Return the sums over `uses`."""
-    blocks = [one for use in uses for one in use.blocks]
-    return Totals(
-        total=sum(one.size for one in blocks),
-        assigned=sum(one.pods for one in blocks),
-        cooling=sum(one.cooling for one in blocks),
-        waiting=waiting,
-        unused=sum(one.idle and is_prefix(one.block) for one in blocks),
-    )
+    total = assigned = cooling = unused = 0
+    for use in uses:
+        for one in use.blocks:
+            total += one.size
+            assigned += one.pods
+            cooling += one.cooling
+            unused += one.size > 1 and one.idle
+    return Totals(total, assigned, cooling, waiting, unused)
 
 
 def first_free(one: BlockUse, state: State, now: float) -> IPv4Address | None:

@@ -80,7 +80,7 @@ class Pool(RuleBasedStateMachine):
         if owner in self.given:
             self.freed[self.given.pop(owner)] = self.now
 
-    @rule(seconds=st.sampled_from([1.0, 10.0, 31.0, 200.0]))
+    @rule(seconds=st.sampled_from([1.0, 10.0, 31.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.state = pool.tidy(self.state, self.settings, self.now)
@@ -145,7 +145,7 @@ class Pool(RuleBasedStateMachine):
         for _ in range(3):  # and with every cooldown over
             self.state = settle(self.ec2, self.state, self.settings, self.limits, self.now)
             self.assert_on_target(self.state)
-            self.now += 100
+            self.now += 1000
             self.state = pool.tidy(self.state, self.settings, self.now)
 
     def assert_on_target(self, state: State) -> None:

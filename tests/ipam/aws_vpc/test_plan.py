@@ -183,7 +183,7 @@ def test_no_more_is_taken_than_the_nodes_pods_can_use() -> None:
     assert "enough for the 12 pods" in plan(state, settings, bounds, NOW).why[0]
 
 
-def test_nothing_is_given_back_soon_after_growing() -> None:
+def test_nothing_is_given_back_soon_after_a_change() -> None:
     state = add_blocks(node(Has(0)), "eni-1", Ec2("10.9.0.0").blocks(8, prefixes=False), NOW)
     bounds = limits(W5, LARGE)
 

@@ -96,7 +96,7 @@ def test_release_of_an_unknown_pod_changes_nothing() -> None:
 
 def test_an_address_that_ec2_took_away_does_not_cool_down() -> None:
     state = node(Has(1, 1))
-    state = remove_blocks(state, "eni-1", state.enis[0].blocks)
+    state = remove_blocks(state, "eni-1", state.enis[0].blocks, NOW)
 
     assert pool.release(state, pod(0), SETTINGS, NOW).cooling == ()
 
@@ -104,7 +104,7 @@ def test_an_address_that_ec2_took_away_does_not_cool_down() -> None:
 def test_cooldowns_go_with_their_eni() -> None:
     state = pool.release(node(Has(0), Has(1, 1)), pod(0), SETTINGS, NOW)
 
-    assert remove_eni(state, "eni-2").cooling == ()
+    assert remove_eni(state, "eni-2", NOW).cooling == ()
 
 
 def test_what_is_being_given_back_is_not_given_out() -> None:
@@ -119,7 +119,7 @@ def test_what_is_being_given_back_is_not_given_out() -> None:
 def test_what_came_back_can_be_given_out_again() -> None:
     state = node(Has(1))
     action = Unassign("eni-1", state.enis[0].blocks, "")
-    state = remove_blocks(begin(state, action), "eni-1", action.blocks)
+    state = remove_blocks(begin(state, action), "eni-1", action.blocks, NOW)
 
     assert (state.releasing, state.enis[0].blocks) == ((), ())
     state = add_blocks(state, "eni-1", action.blocks, NOW)
@@ -146,7 +146,7 @@ def test_a_clock_that_was_put_back_prolongs_nothing() -> None:
 
     assert tidied.cooling[0].until == earlier + 30
     assert tidied.holds[0].until == earlier + 120
-    assert max(eni.since for eni in tidied.enis) <= earlier >= tidied.grown
+    assert max(eni.since for eni in tidied.enis) <= earlier >= tidied.changed
 
 
 # refusals
