@@ -258,6 +258,14 @@ def test_prefixes_are_left_alone_on_xen() -> None:
     assert "ENABLE_PREFIX_DELEGATION has no effect: t2.medium runs on Xen" in planned.why
 
 
+def test_a_prefix_that_nobody_uses_stays_when_pods_are_scattered_over_the_others() -> None:
+    state = node(Has(3, 32), prefixes=True)
+    for number in range(0, 32, 2):
+        state = pool.release(state, pod(number), replace(PD, cooldown=0), NOW)
+
+    assert not plan(state, PD, limits(PD), NOW).actions
+
+
 def test_single_addresses_go_when_prefixes_are_wanted() -> None:
     state = node(Has(3))
     ec2 = Ec2("10.9.0.0")
