@@ -77,7 +77,7 @@ CASES = {
         " pods by one seeded trace for both sides, and one EC2 with a token bucket for each action"
         f" ({day.BUCKET:.0f} calls, {day.REFILL:.0f} a second; those of the actions on ENIs are"
         " not published).  Ours is the code of the pool.  The reference is no program here but the"
-        " formulas of the Amazon VPC CNI 1.23 and the order of its steps (bench/nodes.py).  Idle"
+        " formulas of the Amazon VPC CNI 1.23 and the order of its steps (bench/original.py).  Idle"
         " addresses are those that the subnet has lost and no pod has, ENIs' own included."
         f"  A refused ADD is tried again after {pool.RETRY[0]:.0f}-{pool.RETRY[1]:.0f} s.",
         pool.measure,
