@@ -8,7 +8,7 @@ that finds none is refused at once.
 import random
 
 from bench.day import Clock, Ec2, Process
-from bench.nodes import Node
+from bench.vpcnode import Node
 from ipam.aws_vpc.limits import Limits
 from ipam.aws_vpc.settings import Settings
 from ipam.aws_vpc.state import PREFIX_SIZE

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from bench.day import DAY, Clock, Ec2, Event, Process, trace
-from bench.nodes import Node, Ours
+from bench.vpcnode import Node, Ours
 from bench.original import Original
 from bench.stats import Row, Summary
 from ipam.aws_vpc.imagined import Ec2 as Grants

@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 
 from bench.day import BUCKET, REFILL, Clock, Ec2, trace
-from bench.nodes import Ours
+from bench.vpcnode import Ours
 from bench.original import Original
 from bench.pool import SETTINGS, Day, compare
 from ipam.aws_vpc.settings import Settings
