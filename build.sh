@@ -14,11 +14,14 @@ cd "$(dirname "$0")"
 umask 022
 unset "${!PYTHON@}"
 
-BENCH_PACKAGES=(containernetworking-plugins iproute2 iptables nftables procps util-linux)
+BENCH_PACKAGES=(
+    containernetworking-plugins iperf3 iproute2 iptables nftables openssl procps util-linux
+)
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
-    golang-go iproute2 iptables nftables podman procps runc tcpdump util-linux
+    golang-go iproute2 iptables nftables openssl podman procps runc tcpdump user-mode-linux
+    util-linux
 )
 VENV=$PWD/.venv
 

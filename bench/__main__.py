@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, day, footprint, leases, machine, packets, pool
+from bench import chains, day, footprint, leases, machine, nodes, overlay, packets, pool
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -61,9 +61,10 @@ CASES = {
     ),
     "g": Case(
         "memory of the idle agent",
-        "Supervisor and zygote, from /proc/PID/smaps_rollup: RSS counts pages that they share"
-        f" twice, PSS once.  The {footprint.INVOCATIONS:,} invocations are ADD and DEL of"
-        f" host-local by the frozen programs, {footprint.AT_ONCE} at a time.",
+        "Roles warm and routes, with nodes from a file; from /proc/PID/smaps_rollup: RSS counts the"
+        " pages that its five processes share five times, PSS once.  The"
+        f" {footprint.INVOCATIONS:,} invocations are ADD and DEL of host-local by"
+        f" the frozen programs, {footprint.AT_ONCE} at a time.",
         footprint.memory,
     ),
     "h": Case(
@@ -72,6 +73,26 @@ CASES = {
         footprint.sizes,
     ),
     "i": Case(
+        "the ways to many nodes",
+        "A pass of the node agent's role `vxlan`, without the agent: from the list of nodes to the"
+        " kernel, where each peer is a neighbour, an FDB entry and a route.  With no change"
+        " a pass reads and compares them all; a new process finds what the old one left.",
+        overlay.scale,
+    ),
+    "j": Case(
+        "through a VXLAN device",
+        "iperf3 between pods of two nodes (network namespaces), one second a sample, in turn with a"
+        " device that was made by hand with the same attributes (the column of the reference).",
+        overlay.throughput,
+    ),
+    "k": Case(
+        "following the nodes of a Kubernetes API",
+        f"{nodes.COUNT:,} nodes of {nodes.BYTES:,} bytes from a server of the tests' over TLS, in"
+        " pages of 500; a process that does nothing else, from the source tree.  The server is"
+        " Python too: the wall time is mostly its own.",
+        nodes.measure,
+    ),
+    "l": Case(
         f"VPC addresses: a simulated day of {pool.NODES:,} nodes",
         f"Nothing is measured and no network asked: {pool.TYPE} nodes that start within a minute,"
         " pods by one seeded trace for both sides, and one EC2 with a token bucket for each action"

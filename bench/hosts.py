@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.chain import FailedError
 from bench.stats import Cost
+from cni.agent.warm import SPARE
 from tests import lab
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,8 +46,8 @@ class Meter:
             (self._group / "cgroup.procs").write_text(str(pid))
 
     def read(self) -> float:
-        """Return the seconds so far, once no worker runs any more: supervisor and zygote stay."""
-        while len((self._group / "cgroup.procs").read_text().split()) > 2:
+        """Return the seconds so far, once no worker serves any more."""
+        while any(map(_serves, (self._group / "cgroup.procs").read_text().split())):
             time.sleep(0.0005)
         text = (self._group / self._file).read_text()
         return int(text.removeprefix("usage_usec ").split()[0]) / self._second
@@ -55,6 +56,14 @@ class Meter:
         """Remove the group, once the agent has ended."""
         lab.wait_until(lambda: not (self._group / "cgroup.procs").read_text())
         self._group.rmdir()
+
+
+def _serves(pid: str) -> bool:
+    """Tell whether a process of the agent's is a worker that has a caller."""
+    try:
+        return not Path(f"/proc/{pid}/comm").read_text().startswith("pycnid")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Side:
@@ -106,7 +115,8 @@ def _open(stack: ExitStack, name: str) -> Side:
         meter = Meter(f"pycni-bench-{os.getpid()}-{time.monotonic_ns()}")
         stack.callback(meter.close)
         agent = stack.enter_context(lab.agent(OURS, Path("/run/pycni/warm.sock")))
-        meter.take(agent.process.pid, agent.zygote)
+        lab.wait_until(lambda: len(lab.children(agent.zygote)) == SPARE)
+        meter.take(agent.process.pid, agent.zygote, *lab.children(agent.zygote))
     return Side(name, meter)
 
 

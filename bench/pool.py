@@ -1,4 +1,4 @@
-"""Case (i): the pools of a thousand nodes over a day, on one throttled EC2.  All is simulated."""
+"""Case (l): the pools of a thousand nodes over a day, on one throttled EC2.  All is simulated."""
 
 import random
 from collections import Counter
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from bench.day import DAY, Clock, Ec2, Event, Process, trace
-from bench.vpcnode import Node, Ours
 from bench.original import Original
 from bench.stats import Row, Summary
+from bench.vpcnode import Node, Ours
 from ipam.aws_vpc.imagined import Ec2 as Grants
 from ipam.aws_vpc.limits import find, limits_of
 from ipam.aws_vpc.settings import Settings
@@ -109,7 +109,7 @@ class Day:
 
 
 def measure(_runs: int) -> list[Row]:
-    """Case (i)."""
+    """Case (l)."""
     days = list(product(SETTINGS, (True, False)))
     with ProcessPoolExecutor() as processes:
         tallies = dict(zip(days, processes.map(_day, *zip(*days, strict=True)), strict=True))
@@ -133,7 +133,7 @@ def compare(name: str, ours: Tally, theirs: Tally) -> list[Row]:
         ("longest wait", "s"): lambda one: max(one.waits),
     }
     return [
-        Row("i", f"{name}: {what}", "warm", unit, _one(of(ours)), _one(of(theirs)))
+        Row("l", f"{name}: {what}", "warm", unit, _one(of(ours)), _one(of(theirs)))
         for (what, unit), of in figures.items()
     ]
 

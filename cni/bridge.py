@@ -5,20 +5,20 @@ Nobody removes it but the ADD that made it and then failed, if nobody else has c
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
 from cni import pod, veth
-from cni.attachment import Attachment, network_key
+from cni.attachment import Attachment
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
 from cni.kernel import address, link, netns, sysctl
 from cni.kernel.bridge import Port, add_bridge, get_port, set_master, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink, Request
-from cni.result import IP, Interface
+from cni.result import IP, Interface, Result
 from cni.rollback import Step
 
 TIMEOUT_S = 5.0  # until a port is up: the kernel needs less than a millisecond when it has time
@@ -41,9 +41,14 @@ class Bridge:
     gateways: tuple[IPInterface, ...]
 
     @property
+    def domain(self) -> str:
+        """Return what stands for those who hear each other: `cni0`, or `cni0.100` in a VLAN."""
+        return f"{self.name}.{self.port.vlans.access}" if self.port.vlans.access else self.name
+
+    @property
     def gateway_ifname(self) -> str:
         """Return the name of the interface that has the gateways: `cni0`, or `cni0.100`."""
-        return f"{self.name}.{self.port.vlans.access}" if self.gateways_in_vlan else self.name
+        return self.domain if self.gateways_in_vlan else self.name
 
     @property
     def gateways_in_vlan(self) -> bool:
@@ -73,14 +78,14 @@ def get(host: Netlink, name: str) -> Link | None:
 
 
 def ensure(host: Netlink, wanted: Bridge, undo: Undo) -> Link:
-    """Return the bridge, up.  One that is made takes in what the one before has left."""
-    found, made = get(host, wanted.name), False
+    """Return the bridge, up.  One that has no port takes in what the one before has left."""
+    found = get(host, wanted.name)
     if found is None:
-        made = _add(host, wanted, undo)
+        _add(host, wanted, undo)
         found = there(get(host, wanted.name), wanted.name)
-    bring_up(host, found, wanted)
-    if made:
+    if not found.running:  # new, or made by one who was stopped, or by hand
         _take_in_survivors(host, found, wanted)
+    bring_up(host, found, wanted)
     return found
 
 
@@ -92,8 +97,8 @@ def there(found: Link | None, name: str) -> Link:
     return found
 
 
-def _add(host: Netlink, wanted: Bridge, undo: Undo) -> bool:
-    """Make the bridge, down; False when another call has made it meanwhile."""
+def _add(host: Netlink, wanted: Bridge, undo: Undo) -> None:
+    """Make the bridge, down, unless another call has made it meanwhile."""
     name, mac = wanted.name, wanted.mac(wanted.name)
     try:
         host.do(add_bridge(name, mac, wanted.mtu))
@@ -101,8 +106,6 @@ def _add(host: Netlink, wanted: Bridge, undo: Undo) -> bool:
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise
-        return False
-    return True
 
 
 def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
@@ -110,10 +113,10 @@ def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
     changes: list[Request] = []
     if wanted.promisc and found.kind == "bridge" and not found.promisc:
         changes.append(link.set_promisc(found.index, found.name))
+    if any(one.version == 6 for one in wanted.gateways):
+        sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
     if not found.up:
         veth.prepare_host(found.name)
-        if any(one.version == 6 for one in wanted.gateways):
-            sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
         changes.append(link.set_up(found.index, found.name))
     if changes:
         host.do(*changes)
@@ -130,12 +133,18 @@ def delete_unused(bridge: str, name: str, but: str = "") -> None:
 def _take_in_survivors(host: Netlink, device: Link, wanted: Bridge) -> None:
     """Make ports of the network's pairs that lost their bridge: this one replaces it."""
     for one in veth.of_network(host, wanted.network):
-        if not one.master:
+        domains = {name.rpartition("-")[0] for name in one.altnames}
+        if one.master or wanted.domain not in domains:
+            continue
+        try:
             host.do(
                 set_master(one.index, one.name, device.index),
                 set_port(one.name, wanted.port),
                 *set_vlans(one.index, one.name, wanted.port.vlans),
             )
+        except KernelError as error:
+            if error.errno != errno.ENODEV:  # its pod has just gone
+                raise
 
 
 def wait_for_port(host: Netlink, port: Link) -> None:
@@ -148,28 +157,36 @@ def wait_for_port(host: Netlink, port: Link) -> None:
 # a pod's addresses, as more names of its pair
 
 
-def altnames(attachment: Attachment, addresses: Iterable[IPInterface]) -> list[str]:
-    """Return the names by which `ip link show` finds a pod's pair: `network-address`."""
-    return [_altname(attachment.network, one) for one in addresses]
+def add_names(
+    wanted: Bridge, attachment: Attachment, addresses: Collection[IPInterface]
+) -> Request:
+    """Give a pod's pair more names: `cni0-10.1.2.5`, or `cni0-veth…` without addresses.
 
-
-def _altname(network: str, address: IPInterface) -> str:
-    return f"{network_key(network)}-{str(address.ip).replace(':', '_')}"
-
-
-def take_over(host: Netlink, attachment: Attachment, addresses: Collection[IPInterface]) -> None:
-    """Delete what a lost attachment of the network has left for one of `addresses`.
-
-    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed.
+    By them `ip link show` finds a pod's pair, ADD who has an address, and a new bridge its ports.
     """
-    from cni.kernel import firewall
+    name = attachment.host_ifname
+    names = [_altname(wanted, one) for one in addresses] or [f"{wanted.domain}-{name}"]
+    return link.add_altnames(name, names)
 
+
+def _altname(wanted: Bridge, address: IPInterface) -> str:
+    return f"{wanted.domain}-{str(address.ip).replace(':', '_')}"
+
+
+def take_over(
+    host: Netlink, wanted: Bridge, attachment: Attachment, addresses: Collection[IPInterface]
+) -> None:
+    """Delete what holds one of `addresses` still; refuse when another network has it.
+
+    IPAM gave the address to us, so a veth of this network that has it is one that DEL missed:
+    on this bridge, or routed.
+    """
     for one in addresses:
-        found = link.get_by_altname(host, _altname(attachment.network, one))
+        found = link.get_by_altname(host, _altname(wanted, one))
         if found is not None:
-            link.delete("", found.name)
+            veth.delete_stale(host, attachment.network, found.index, str(one.ip))
     if addresses:
-        firewall.evict(attachment, [one.ip for one in addresses])
+        veth.take_over(host, attachment, addresses)
 
 
 # the gateways' addresses
@@ -218,15 +235,20 @@ def change_gateways(host: Netlink, device: Link, changes: Collection[Request]) -
 # CHECK
 
 
-def check(host: Netlink, wanted: Bridge) -> None:
-    """Raise CniError unless the bridge is there as it is wanted, with its gateways."""
-    device = pod.check_link(host, Interface(wanted.name), "bridge")
+def check(host: Netlink, wanted: Bridge, result: Result) -> None:
+    """Raise CniError unless the bridge is there as it is wanted, with its gateways.
+
+    The MAC of a gateway stays as it was in `result`; that of other bridges may change.
+    """
+    known = {one.name: one for one in result.interfaces if wanted.gateways and not one.sandbox}
+    name = wanted.gateway_ifname
+    device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
     if wanted.promisc and not device.promisc:
         raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
     if not wanted.gateways:
         return
     kind = "veth" if wanted.gateways_in_vlan else "bridge"
-    gateway = pod.check_link(host, Interface(wanted.gateway_ifname), kind)
+    gateway = pod.check_link(host, known.get(name, Interface(name)), kind)
     pod.check_addresses(host, gateway, map(IP, wanted.gateways))
 
 

@@ -8,8 +8,11 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -162,20 +165,57 @@ def printed_result(said: Json | None) -> Json:
 
 
 def _run(program: str, env: dict[str, str], stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
-    import subprocess
-
     tries = BUSY_TRIES
     while True:
         try:
-            return subprocess.run(
-                [program], env=env, input=stdin, stdout=subprocess.PIPE, check=False
-            )
+            return _run_once(program, env, stdin)
         except OSError as error:
             tries -= 1
             if error.errno != errno.ETXTBSY or not tries:
                 msg = f"cannot execute {program}: {error.strerror}"
                 raise CniError(Code.IO_FAILURE, msg) from error
             time.sleep(1)
+
+
+def _run_once(
+    program: str, env: dict[str, str], stdin: bytes
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run `program`; it does not outlive us, whenever a signal comes."""
+    import subprocess
+
+    process = None
+    try:
+        with _signals_held():
+            process = subprocess.Popen(
+                [program], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        stdout, _ = process.communicate(stdin)
+        return subprocess.CompletedProcess([program], process.returncode, stdout)
+    except BaseException:
+        if process is not None:
+            process.kill()
+            process.wait()
+        raise
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let SIGTERM and SIGINT wait for the end of the block.  Only the main thread hears them."""
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.signal(number, lambda *args: came.append(args[0])) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+        for sent in came:
+            signal.raise_signal(sent)
 
 
 def _plugin_error(program: str, status: int, stdout: bytes) -> CniError:

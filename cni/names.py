@@ -45,6 +45,8 @@ def check_ifname(value: str) -> None:
     if re.search(r"[/:\s]", value):
         msg = "interface name contains / or : or whitespace characters"
         raise CniError(Code.INVALID_ENVIRONMENT, msg, value)
+    if "%" in value:  # the kernel makes eth0, eth1 … of eth%d
+        raise CniError(Code.INVALID_ENVIRONMENT, "interface name contains %", value)
     if any("\udc80" <= character <= "\udcff" for character in value):  # os.fsdecode's
         msg = "interface name is not UTF-8"
         raise CniError(Code.INVALID_ENVIRONMENT, msg, ascii(value))

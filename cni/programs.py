@@ -23,6 +23,7 @@ PROGRAMS = {
     "loopback": Program("plugins.loopback", "interface", "brings lo up"),
     "ptp": Program("plugins.ptp", "interface", "a routed veth pair, the host is the gateway"),
     "bridge": Program("plugins.bridge", "interface", "a veth pair to a Linux bridge"),
+    "vxlan": Program("plugins.vxlan", "interface", "a routed veth pair, and VXLAN to other nodes"),
     "portmap": Program("plugins.portmap", "chained", "hostPort to pod, by nftables maps"),
     "host-local": Program("ipam.host_local", "ipam", "addresses from local ranges, leases on disk"),
 }

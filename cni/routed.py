@@ -7,10 +7,12 @@ and on the host, for every pod
     10.244.0.1/32 on the veth, 10.244.0.5 dev veth… scope link
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
 from cni import invoke, masquerade, pod, veth
+from cni.config import IPInterface, IPNetwork
 from cni.errors import invalid_config
 from cni.invoke import Delegate
 from cni.kernel import address, link, route
@@ -23,12 +25,26 @@ from cni.veth import Pair
 
 @dataclass(frozen=True)
 class Network:
-    """What the configuration asks for; `mtu` in bytes, 0 leaves it to the kernel."""
+    """What the configuration asks for; `mtu` in bytes, 0 leaves it to the kernel.
+
+    Packets to networks `inside` are not masqueraded, besides those to the address's own subnet.
+    """
 
     ipam: Delegate
     masquerading: bool
     mtu: int
     dns: DNS | None
+    inside: tuple[IPNetwork, ...] = ()
+
+    def masqueraded(self, addresses: Iterable[IPInterface]) -> list[IPInterface]:
+        """Return the addresses with the prefix lengths of the networks that they are inside of."""
+        return [self._within(address) for address in addresses]
+
+    def _within(self, address: IPInterface) -> IPInterface:
+        for network in self.inside:
+            if address.ip in network:
+                return ip_interface((address.ip, network.prefixlen))
+        return address
 
 
 def read(request: Request) -> Network:
@@ -65,7 +81,7 @@ def add(request: Request, network: Network) -> Result:
         host.do(*_on_host(pair, result))
         container.do(*_in_container(pair, result))
         if network.masquerading:
-            masquerade.add(attachment, result.addresses)
+            masquerade.add(attachment, network.masqueraded(result.addresses))
             undo(lambda: masquerade.delete(attachment))
         return pod.with_interfaces(result, _ends(request, pair), 1, network.dns)
 
@@ -124,9 +140,8 @@ def delete(request: Request) -> None:
     )
 
 
-def check(request: Request) -> None:
+def check(request: Request, network: Network) -> None:
     """Raise CniError unless container, host, firewall and IPAM are as prevResult says."""
-    network = read(request)
     network.ipam.check()
     result = request.required_prev_result()
     wanted = pod.container_interface(request, result)
@@ -142,7 +157,8 @@ def check(request: Request) -> None:
         for ip in ips:
             pod.check_host_route(host, host_end, ip.address.ip)
     if network.masquerading:
-        masquerade.check(request.attachment, [ip.address for ip in ips])
+        addresses = network.masqueraded(ip.address for ip in ips)
+        masquerade.check(request.attachment, addresses)
 
 
 def gc(request: Request) -> None:

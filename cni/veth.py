@@ -14,7 +14,7 @@ from cni.config import IPInterface, Section
 from cni.errors import CniError, Code
 from cni.kernel import link, netns, route, sysctl
 from cni.kernel.link import End, Link
-from cni.kernel.netlink import ROUTE, Netlink, Request
+from cni.kernel.netlink import ROUTE, Netlink
 from cni.request import Request as Invocation
 
 MTU_MIN, MTU_MAX = 68, 65535  # of a veth
@@ -78,13 +78,13 @@ def add(
     attachment: Attachment,
     container_netns: str,
     mtu: int,
-    *more: Request,
+    *,
     mac: str = "",
     master: int = 0,
 ) -> None:
     """Make the pair, both ends down; `mtu` in bytes, 0 leaves it to the kernel.
 
-    `mac` is the container's, `master` the index of the host end's bridge; `more` is sent along.
+    `mac` is the container's, `master` the index of the host end's bridge.
     """
     link.add_veth(
         host,
@@ -92,7 +92,6 @@ def add(
         End(attachment.ifname, mac or attachment.mac("container"), container_netns),
         mtu,
         attachment.owner,
-        *more,
     )
 
 
@@ -179,11 +178,11 @@ def take_over(host: Netlink, attachment: Attachment, addresses: Iterable[IPInter
     for ip in ips:
         found = route.match(host, ip)
         if found is not None and found.dst.prefixlen == ip.max_prefixlen:
-            _delete_stale(host, attachment.network, found.oif, str(ip))
+            delete_stale(host, attachment.network, found.oif, str(ip))
     firewall.evict(attachment, ips)
 
 
-def _delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
+def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
     """Remove the veth `index` if a lost attachment of `network` left it, as it holds `address`.
 
     Raises CniError code 101 when another network's attachment has it.  A veth that is not ours

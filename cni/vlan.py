@@ -4,6 +4,7 @@ The kernel must have CONFIG_BRIDGE_VLAN_FILTERING; one that lacks it refuses by 
 """
 
 import errno
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 
@@ -19,7 +20,9 @@ from cni.kernel.bridge import (
     VLAN_MAX,
     Vlans,
     filter_vlans,
+    filters_vlans,
     get_vlans,
+    set_master,
     set_vlans,
 )
 from cni.kernel.link import End, Link
@@ -87,6 +90,7 @@ def ensure_gateway(host: Netlink, device: Link, wanted: Bridge, undo: Undo) -> L
     if link.get(host, name) is None:
         _add_gateway(host, device, wanted, undo)
     found = bridge.there(link.get(host, name), name)
+    _connect(host, device, found, wanted)
     bridge.bring_up(host, found, wanted)
     return found
 
@@ -104,22 +108,70 @@ def _add_gateway(host: Netlink, device: Link, wanted: Bridge, undo: Undo) -> Non
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise
-    port = bridge.there(link.get(host, port_name), port_name)
-    vlans = Vlans(wanted.port.vlans.access, keep_default=wanted.port.vlans.keep_default)
-    do(host, port_name, *set_vlans(port.index, port_name, vlans))
+
+
+def _connect(host: Netlink, device: Link, gateway: Link, wanted: Bridge) -> None:
+    """Make the other end of `gateway` a port of the bridge in its VLAN, unless it is.
+
+    It is not when the bridge was made again, or an ADD was killed.
+    """
+    port = _other_end(host, gateway)
+    if port is None:
+        msg = f'"{gateway.name}" already exists but is not one end of a pair of the host'
+        raise invalid_config(msg, f"rename it: the gateways of VLAN {wanted.domain} need the name")
+    if port.master != device.index:
+        host.do(set_master(port.index, port.name, device.index))
+    vlans = _gateway_vlans(wanted)
+    if _difference(host, port, vlans):
+        do(host, port.name, *set_vlans(port.index, port.name, vlans))
     bridge.bring_up(host, port, wanted)
 
 
-def check_port(host: Netlink, port: Link, vlans: Vlans) -> None:
-    """Raise CniError unless the port carries its VLANs, and no others."""
-    if not vlans:
+def _other_end(host: Netlink, end: Link) -> Link | None:
+    """Return the other end of a pair that has both on the host; None when it is none."""
+    other = link.get_by_index(host, end.peer) if end.kind == "veth" else None
+    return other if other and other.peer == end.index else None
+
+
+def _gateway_vlans(wanted: Bridge) -> Vlans:
+    return replace(wanted.port.vlans, trunk=())
+
+
+# CHECK
+
+
+def check(host: Netlink, port: Link, wanted: Bridge) -> None:
+    """Raise CniError unless the bridge keeps VLANs apart, and the ports of pod and gateways theirs.
+
+    `port` is the pod's, and one of the bridge.
+    """
+    if not wanted.port.vlans:
         return
+    if not filters_vlans(host, port.master):
+        raise pod.check_failed(f"bridge {wanted.name} does not filter VLANs")
+    _check_port(host, port, wanted.port.vlans)
+    if wanted.gateways_in_vlan:
+        name = wanted.gateway_ifname
+        gateway = _other_end(host, bridge.there(link.get(host, name), name))
+        if gateway is None or gateway.master != port.master or not gateway.up:
+            raise pod.check_failed(f"{name} is not connected to bridge {wanted.name}")
+        _check_port(host, gateway, _gateway_vlans(wanted))
+
+
+def _check_port(host: Netlink, port: Link, vlans: Vlans) -> None:
+    if wrong := _difference(host, port, vlans):
+        raise pod.check_failed(wrong)
+
+
+def _difference(host: Netlink, port: Link, vlans: Vlans) -> str:
+    """Return what the port carries too much or too little of `vlans`, in words."""
     found = get_vlans(host, port.index)
     wanted = {vid: 0 for first, last in vlans.trunk for vid in range(first, last + 1)}
     wanted[vlans.access or NATIVE] = PVID | UNTAGGED
     for vid, flags in wanted.items():
         if found.get(vid) != flags:
-            raise pod.check_failed(f"VLAN {vid} is missing on {port.name}")
+            return f"VLAN {vid} is missing on {port.name}"
     more = found.keys() - wanted.keys()
     if more and not vlans.keep_default:
-        raise pod.check_failed(f"{port.name} carries VLANs {sorted(more)} too")
+        return f"{port.name} carries VLANs {sorted(more)} too"
+    return ""

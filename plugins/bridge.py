@@ -20,10 +20,9 @@ from cni.kernel import link, netns
 from cni.kernel.bridge import Port, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
-from cni.kernel.netlink import Request as Change
 from cni.names import check_ifname
 from cni.request import Request
-from cni.result import LEGACY, Interface, Result, Route
+from cni.result import DNS, LEGACY, Interface, Result, Route
 from cni.rollback import rollback, try_all
 from cni.skel import Plugin
 from cni.veth import Pair
@@ -49,6 +48,7 @@ class Config:
     check_mac: bool
     dad: bool
     container_up: bool
+    dns: DNS | None
 
 
 def _config(request: Request) -> Config:
@@ -63,26 +63,32 @@ def _config(request: Request) -> Config:
     if disabled and config.section("ipam").string("type"):
         msg = "cannot use IPAM when DisableContainerInterface flag is set"
         raise invalid_config(msg, "remove ipam or disableContainerInterface")
+    is_gateway = config.boolean("isGateway") or is_default_gateway
+    vlans = vlan.read(config)
     return Config(
-        bridge=_bridge_name(config),
+        bridge=_bridge_name(config, vlans.access if is_gateway else 0),
         mtu=veth.mtu(config),
         promisc=promisc,
-        is_gateway=config.boolean("isGateway") or is_default_gateway,
+        is_gateway=is_gateway,
         is_default_gateway=is_default_gateway,
         force_address=config.boolean("forceAddress"),
         masquerade=masquerade.is_wanted(config),
-        port=Port(hairpin, config.boolean("portIsolation"), vlan.read(config)),
+        port=Port(hairpin, config.boolean("portIsolation"), vlans),
         mac=veth.mac(request),
         check_mac=config.boolean("macspoofchk"),
         dad=config.boolean("enabledad"),
         container_up=not disabled,
+        dns=request.dns,
     )
 
 
-def _bridge_name(config: Section) -> str:
+def _bridge_name(config: Section, access: int) -> str:
+    """Return the bridge's name, which the gateways of the VLAN `access` have theirs of."""
     name = config.string("bridge", DEFAULT_BRIDGE)
     try:
         check_ifname(name)
+        if access:
+            check_ifname(f"{name}.{access}")
     except CniError as error:
         raise config.refuse("bridge", f"the name of an interface: {error.msg}") from error
     return name
@@ -90,12 +96,12 @@ def _bridge_name(config: Section) -> str:
 
 def add(request: Request) -> Result:
     """Give the container a port of the bridge, and the addresses of IPAM if there is one."""
-    config, attachment, dns = _config(request), request.attachment, request.dns
+    config, attachment = _config(request), request.attachment
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
-        bridge.take_over(host, attachment, result.addresses)
         wanted = _bridge(config, attachment.network, result)
+        bridge.take_over(host, wanted, attachment, result.addresses)
         with netns.shared():
             device = bridge.ensure(host, wanted, undo)
             gateway = vlan.ensure_gateway(host, device, wanted, undo)
@@ -105,11 +111,14 @@ def add(request: Request) -> Result:
                 attachment,
                 request.netns,
                 config.mtu,
-                *_as_port(request, config, result),
                 mac=config.mac,
                 master=device.index,
             )
             undo(lambda: veth.delete(attachment, request.netns))
+            host.do(
+                set_port(attachment.host_ifname, config.port),
+                bridge.add_names(wanted, attachment, result.addresses),
+            )
         pair = veth.get(host, attachment, config.mac)
         if config.check_mac:
             macspoof.add(attachment, pair.container.mac)
@@ -123,8 +132,9 @@ def add(request: Request) -> Result:
         if result.ips:
             pod.announce(container, request.netns, pair.container, dad=config.dad)
         device = bridge.there(link.get_by_index(host, device.index), config.bridge)
-        interfaces = _interfaces(request, device, gateway, pair)
-        result = pod.with_interfaces(result, interfaces, CONTAINER, dns)
+        result = pod.with_interfaces(
+            result, _interfaces(request, device, gateway, pair), CONTAINER, config.dns
+        )
         # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
         bridge.change_gateways(host, device, late)
@@ -171,14 +181,6 @@ def _bridge(config: Config, network: str, result: Result) -> Bridge:
         if config.is_gateway and ip.gateway
     }
     return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, tuple(gateways))
-
-
-def _as_port(request: Request, config: Config, result: Result) -> Iterator[Change]:
-    """Yield what the host's end must have from the beginning."""
-    name = request.attachment.host_ifname
-    yield set_port(name, config.port)
-    if result.ips:
-        yield link.add_altnames(name, bridge.altnames(request.attachment, result.addresses))
 
 
 def _set_up(
@@ -232,32 +234,38 @@ def check(request: Request) -> None:
     config = _config(request)
     _with_ipam(request, Delegate.check)
     result = request.required_prev_result()
-    wanted = pod.container_interface(request, result)
-    ips = pod.ips_on(result, wanted)
+    interface = pod.container_interface(request, result)
+    ips = pod.ips_on(result, interface)
+    wanted = _bridge(config, request.attachment.network, result)
     with veth.sockets(request.netns) as (host, container):
-        end = pod.check_link(container, wanted, "veth", up=config.container_up)
+        end = pod.check_link(container, interface, "veth", up=config.container_up)
         pod.check_addresses(container, end, ips)
         pod.check_routes(container, result)
-        _check_host(host, _bridge(config, request.attachment.network, result), end)
+        bridge.check(host, wanted, result)
+        _check_port(host, wanted, end)
     if config.masquerade:
         masquerade.check(request.attachment, [ip.address for ip in ips])
     if config.check_mac:
         macspoof.check(request.attachment, end.mac)
 
 
-def _check_host(host: Netlink, wanted: Bridge, end: Link) -> None:
-    """Raise CniError unless the bridge is as the network wants it, and `end` leads to a port."""
-    bridge.check(host, wanted)
+def _check_port(host: Netlink, wanted: Bridge, end: Link) -> None:
+    """Raise CniError unless the container's `end` leads to such a port of the bridge."""
     near = link.get_by_index(host, end.peer)
     if near is None or near.kind != "veth":
         raise pod.check_failed(f"the host's end of {end.name} is missing")
     pod.check_link(host, Interface(near.name), "veth")
     bridge.check_port(host, near, wanted)
-    vlan.check_port(host, near, wanted.port.vlans)
+    vlan.check(host, near, wanted)
 
 
 def status(request: Request) -> None:
-    """Raise CniError code 50 or 51 unless ADD can be served: the bridge's name is free, IPAM."""
+    """Raise CniError code 50 or 51 unless ADD can be served.
+
+    The bridge's name must be free for a bridge; IPAM knows, and the node agent.
+    """
+    from cni.agent import state
+
     config = _config(request)
     with Netlink(ROUTE) as host:
         try:
@@ -265,6 +273,7 @@ def status(request: Request) -> None:
         except CniError as error:
             raise CniError(Code.UNAVAILABLE, error.msg, error.details) from error
     _with_ipam(request, Delegate.status)
+    state.check(request.attachment.network)
 
 
 def gc(request: Request) -> None:

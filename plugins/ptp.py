@@ -11,6 +11,17 @@ def add(request: Request) -> Result:
     return routed.add(request, routed.read(request))
 
 
-PLUGIN = Plugin(
-    add=add, delete=routed.delete, check=routed.check, status=routed.status, gc=routed.gc
-)
+def check(request: Request) -> None:
+    """Raise CniError unless container, host, firewall and IPAM are as prevResult says."""
+    routed.check(request, routed.read(request))
+
+
+def status(request: Request) -> None:
+    """Raise CniError code 50 or 51 unless ADD can be served: IPAM knows, and the node agent."""
+    from cni.agent import state
+
+    routed.read(request).ipam.status()
+    state.check(request.attachment.network)
+
+
+PLUGIN = Plugin(add=add, delete=routed.delete, check=check, status=status, gc=routed.gc)

@@ -7,6 +7,7 @@ import linecache
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ from typing import Any
 
 from tests.lab import Reply, Suite, run_forked
 
+VISITS = 2  # of a line that count
 LIMIT = 2000  # lines; a run that is longer is a defect of the test
 
 
@@ -32,18 +34,23 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop_at(count: int, files: tuple[str, ...], action: Callable[[], None]) -> None:
+def stop_at(count: int, files: tuple[str, ...], action: Callable[[], object]) -> None:
     """Let `action` happen in this process before the `count`-th line of `files` runs.
 
     Lines that register an undo, or end the block of undos, are passed over: they cannot fail.
+    A line counts twice at most: the first rounds of a loop stand for the others; and what a
+    comprehension does, for the line that it stands on.
     """
     left = count
+    seen: Counter[tuple[str, int]] = Counter()
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal left
-        if not frame.f_code.co_filename.endswith(files):
+        if not frame.f_code.co_filename.endswith(files) or frame.f_code.co_name[0] == "<":
             return None
-        if event == "line" and not _is_registration(frame):
+        line = frame.f_code.co_filename, frame.f_lineno
+        if event == "line" and seen[line] < VISITS and not _is_registration(frame):
+            seen[line] += 1
             left -= 1
             if left == 0:
                 sys.settrace(None)
@@ -64,7 +71,7 @@ def call_stopped(
     conf: bytes,
     count: int,
     files: tuple[str, ...],
-    action: Callable[[], None],
+    action: Callable[[], object],
     **given: str,
 ) -> Reply:
     """Run ADD of `program`, stopped before the `count`-th line of `files`."""

@@ -200,14 +200,8 @@ class Agent:
     @property
     def zygote(self) -> int:
         """Return the pid of the process that forks the workers; it listens a moment before."""
-        children: list[str] = []
-
-        def is_there() -> bool:
-            children[:] = run(f"pgrep --parent {self.process.pid}", check=False).split()
-            return bool(children)
-
-        assert wait_until(is_there), "the agent has no zygote"
-        return int(children[0])
+        assert wait_until(lambda: bool(children(self.process.pid))), "the agent has no zygote"
+        return children(self.process.pid)[0]
 
 
 @contextmanager
@@ -221,6 +215,11 @@ def agent(bin_dir: Path, socket: Path, *options: str) -> Iterator[Agent]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that `pid` has, zombies too, in the order of their numbers."""
+    return [int(word) for word in run(f"pgrep --parent {pid}", check=False).split()]
 
 
 def faults_of_children(pid: int) -> int:

@@ -39,8 +39,8 @@ def veths() -> list[str]:
 
 def elements() -> str:
     """Return the attachments in our firewall tables, as nft shows them."""
-    tables = [lab.run(f"nft list table {one} pycni", check=False) for one in ("inet", "bridge")]
-    text = "\n".join(tables)
+    ruleset = lab.run("nft list ruleset")
+    text = "".join(re.findall(r"^table \w+ pycni \{.*?^\}", ruleset, re.DOTALL | re.MULTILINE))
     return "\n".join(re.findall(r"elements = \{(.*?)\}", text, re.DOTALL))
 
 

@@ -5,9 +5,9 @@ from collections.abc import Generator
 import pytest
 
 from bench.day import BUCKET, REFILL, Clock, Ec2, trace
-from bench.vpcnode import Ours
 from bench.original import Original
 from bench.pool import SETTINGS, Day, compare
+from bench.vpcnode import Ours
 from ipam.aws_vpc.settings import Settings
 
 NODES, HOURS, ROOM = 20, 2.0, 27

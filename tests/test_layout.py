@@ -148,6 +148,8 @@ def test_changelog_begins_with_this_version() -> None:
         ("cni.skel", {"pyroute2.netlink", "asyncio", "click", "rich", "subprocess", "socket"}),
         ("plugins.portmap", {"pyroute2.netlink", "asyncio", "click", "rich", "pathlib"}),
         ("cni.kernel.link", {"asyncio", "click", "rich"}),
+        ("cni.cluster", {"yaml", "urllib3", "ssl", "http", "logging"}),
+        ("cni.agent.nodes.file", {"yaml", "urllib3", "ssl", "http"}),
     ],
 )
 def test_import_budget(imported: str, forbidden: set[str]) -> None:

@@ -5,6 +5,6 @@ from collections.abc import Callable
 
 def main(program: Callable[[], int]) -> int:
     """Run the agent as the command line says; `program` is what its workers run."""
-    from cni.agent import command
+    from cni.agent import start
 
-    return command.main(program)
+    return start.main(program)

@@ -26,7 +26,7 @@ PORTS = [{"hostPort": 1, "containerPort": 1, "protocol": kind} for kind in ("tcp
 
 
 def rehearse() -> None:
-    """Run ADD, CHECK and DEL of a chain; what fails is told, and no harm."""
+    """Run ADD, CHECK and DEL of what pods need; what fails is told, and no harm."""
     leases = tempfile.mkdtemp(prefix=f"{NAME}-")
     try:
         with _namespaces() as netns:
@@ -76,6 +76,10 @@ def _play(leases: str, netns: str) -> None:
         _call("ptp", verb, {**interface, "prevResult": result}, netns)
     for verb in ("ADD", "DEL"):
         _call("loopback", verb, {**common, "type": "loopback"}, netns)
+    bridge = {**interface, "type": "bridge", "isGateway": True}
+    result = json.loads(_call("bridge", "ADD", bridge, netns))
+    for verb in ("CHECK", "DEL"):
+        _call("bridge", verb, {**bridge, "prevResult": result}, netns)
 
 
 def _call(program: str, verb: str, conf: dict[str, Any], netns: str) -> str:

@@ -1,4 +1,4 @@
-"""Starts the roles of the node agent, starts them again when they die, ends them on SIGTERM."""
+"""Runs the processes of the node agent, starts them again when they die, ends them on SIGTERM."""
 
 import ctypes
 import gc
@@ -6,121 +6,108 @@ import logging
 import os
 import signal
 import socket
-import stat
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NoReturn
-
-from cni.agent import warm
-from cni.agent.warm import Limits, Zygote
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
 
 log = logging.getLogger(__name__)
-BACKLOG = 4096  # callers that wait; the kernel allows no more than net.core.somaxconn
-PAUSE = 1.0  # seconds before a role that died is started again
+PAUSE = 1.0  # seconds before a process that died is started again
 PR_SET_PDEATHSIG = 1  # prctl(2)
+ENDS = {signal.SIGTERM, signal.SIGINT}
+SIGNALS = {*ENDS, signal.SIGCHLD}
 
 
-def build_id() -> str:
-    """Return what names this build: the frozen program's folder of libraries is called after it."""
-    return os.path.basename(sys.path[-1]) if getattr(sys, "frozen", False) else "source"
+class Opened(Protocol):
+    """What the supervisor holds for its children."""
+
+    def open(self) -> None:
+        """Open it, before the first child starts.  Raises OSError."""
+
+    def close(self) -> None:
+        """Close it, before the children are asked to end.  It may be closed, or never opened."""
+
+
+@dataclass
+class Child:
+    """A process to run: `run` begins with SIGNALS blocked, and returns after a SIGTERM.
+
+    `pid` is 0 while there is none; then it is to be started at `due`, in monotonic seconds.
+    """
+
+    name: str
+    run: Callable[[], None]
+    pid: int = 0
+    due: float = 0.0
 
 
 class Supervisor:
-    """Holds the socket, so that callers wait while a zygote is started again."""
+    """Runs `children` until it gets SIGTERM or SIGINT."""
 
-    def __init__(self, path: str, limits: Limits, program: Callable[[], int]) -> None:
-        self._path, self._limits, self._program = os.path.abspath(path), limits, program
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._zygote, self._stopping = 0, False
+    def __init__(self, children: Iterable[Child], resources: Iterable[Opened] = ()) -> None:
+        self._children, self._resources = tuple(children), tuple(resources)
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT; return the exit status.  Raises OSError at the start."""
-        self._listen()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        """Run; return the exit status.  Raises OSError when a resource cannot be opened."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A signal waits until it is looked for: it finds every child, and no socket left behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            while not self._stopping:
-                self._run_zygote()
+            for resource in self._resources:
+                resource.open()
+            while self._wait() not in ENDS:
+                self._reap()
+                self._start()
         finally:
-            self._close()
+            for resource in self._resources:
+                resource.close()
+            self._end()
         return 0
 
-    def _listen(self) -> None:
-        """Listen, to root alone.  Raises OSError, also when another agent listens there."""
-        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-            if probe.connect_ex(self._path) == 0:
-                message = f"another agent listens at {self._path}"
-                raise OSError(message)
-        if _is_socket(self._path):
-            os.unlink(self._path)  # of an agent that was killed
-        umask = os.umask(0o177)
-        try:
-            self._listener.bind(self._path)
-        except OSError as error:
-            raise OSError(f"cannot listen at {self._path}: {error.strerror or error}") from error
-        finally:
-            os.umask(umask)
-        self._own = os.stat(self._path)
-        self._listener.listen(BACKLOG)
+    def _wait(self) -> int:
+        """Sleep until a signal comes, or a child is to be started; return the signal, or 0."""
+        due = [child.due for child in self._children if not child.pid]
+        if not due:
+            return signal.sigwaitinfo(SIGNALS).si_signo
+        found = signal.sigtimedwait(SIGNALS, max(0.0, min(due) - time.monotonic()))
+        return found.si_signo if found else 0
 
-    def _close(self) -> None:
-        """Let callers serve themselves.  By now the socket at our path may be another agent's."""
-        if self._listener.fileno() < 0:
-            return
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(self._path), self._own):
-                os.unlink(self._path)
-        self._listener.close()
+    def _start(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if not child.pid and child.due <= now:
+                own = os.getpid()
+                child.pid = os.fork()
+                if child.pid == 0:
+                    _be(child, own)
 
-    def _run_zygote(self) -> None:
-        """Start a zygote and wait for its end."""
-        # SIGTERM must find the zygote, or be seen before there is one
-        signals = {signal.SIGTERM, signal.SIGINT}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        if not self._stopping:
-            self._zygote = os.fork()
-            if self._zygote == 0:
-                self._be_zygote(signals)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        if not self._zygote:
-            return
-        _, status = os.waitpid(self._zygote, 0)
-        self._zygote = 0
-        if not self._stopping:
-            log.error("the warm role ended with status %d and is started again", status)
-            time.sleep(PAUSE)
+    def _reap(self) -> None:
+        """Take note of the children that have ended."""
+        for child in self._children:
+            if child.pid and (ended := os.waitpid(child.pid, os.WNOHANG))[0]:
+                status = os.waitstatus_to_exitcode(ended[1])
+                log.error("%s ended with status %d and is started again", child.name, status)
+                child.pid, child.due = 0, time.monotonic() + PAUSE
 
-    def _be_zygote(self, signals: set[signal.Signals]) -> NoReturn:
-        try:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            gc.enable()
-            warm.load()
-            zygote = Zygote(self._listener, build_id(), self._limits, self._program)
-            zygote.take_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-            notify("READY=1")
-            zygote.run()
-        except BaseException:
-            log.exception("the warm role failed")
-            os._exit(1)
-        os._exit(0)
-
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
-        self._close()
-        if self._zygote:
-            with suppress(ProcessLookupError):  # it ended just now
-                os.kill(self._zygote, signal.SIGTERM)
+    def _end(self) -> None:
+        running = [child.pid for child in self._children if child.pid]
+        for pid in running:
+            os.kill(pid, signal.SIGTERM)
+        for pid in running:
+            os.waitpid(pid, 0)
 
 
-def _is_socket(path: str) -> bool:
+def _be(child: Child, parent: int) -> NoReturn:
     try:
-        return stat.S_ISSOCK(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == parent:  # else it died before it could be told
+            gc.enable()
+            child.run()
+    except BaseException:
+        log.exception("%s failed", child.name)
+        os._exit(1)
+    os._exit(0)
 
 
 def notify(text: str) -> None:

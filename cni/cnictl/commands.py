@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from cni import __version__
+from cni.agent.settings import PATH
 from cni.cnictl import settings
 from cni.errors import CniError, Code
 from cni.result import dump
+from cni.rollback import try_all
 
-Command = Callable[..., None]
+Command = Callable[..., Any]
 # \b: click leaves the lines of that paragraph as they are
 ABOUT = """Attach containers to networks, and look at what a node has.
 
@@ -50,6 +52,17 @@ def _attachment(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
+
+
+def _config(command: Command) -> Command:
+    """Give `command` the agent's settings file, for what the agent has not said itself."""
+    decorate = click.option(
+        "--config",
+        default=PATH,
+        show_default=True,
+        help="Settings file of an agent that never ran.",
+    )
+    return decorate(command)
 
 
 @cli.command()
@@ -132,6 +145,49 @@ def ls(*, as_json: bool) -> None:
     from cni.cnictl.screen import Screen
 
     node.show(Screen(), found)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_config
+def peers(config: str, *, as_json: bool) -> int:
+    """List the other nodes: what is wanted for each, and what the kernel lacks.
+
+    Status 1 when something is not as it should be.
+    """
+    from cni.cnictl import agent, peers
+
+    found = peers.look(agent.look(config))
+    if as_json:
+        click.echo(dump(found.json()))
+    else:
+        from cni.cnictl.screen import Screen
+
+        peers.show(Screen(), found)
+    return int(not found.whole)
+
+
+@cli.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--leases", is_flag=True, help="The leases of host-local too.")
+@_config
+def cleanup(config: str, *, yes: bool, leases: bool) -> None:
+    """Remove all of ours from this node: pods lose their network.
+
+    The programs stay in their directory, and bridges stay.
+    """
+    from cni.cnictl import agent
+    from cni.cnictl import cleanup as cleaning
+
+    told = agent.look(config).settings
+    with cleaning.alone(told):
+        items = list(cleaning.find(told, settings.net_d(os.environ), leases=leases))
+        for item in items:
+            click.echo(item.text)
+        if not items:
+            click.echo("nothing of ours is here")
+        elif yes or click.confirm("Remove all of this?", abort=True):
+            try_all(item.remove for item in items)
 
 
 @cli.command()

@@ -68,7 +68,7 @@ def look(net_d: Path) -> Node:
     owners = {
         (one.network, one.container_id, one.ifname) for one in (each.attachment for each in entries)
     }
-    leases = [lease for place in _data_dirs(entries, net_d) for lease in _leases(place, owners)]
+    leases = [lease for place in _places(entries, net_d) for lease in _leases(place, owners)]
     return Node(
         [_attached(one) for one in entries], leases, [str(one) for one in cache.unreadable()]
     )
@@ -135,8 +135,12 @@ def _addresses(result: dict[str, Any]) -> list[str]:
     return []
 
 
-def _data_dirs(entries: Iterable[Entry], net_d: Path) -> list[Path]:
+def data_dirs(net_d: Path) -> list[Path]:
     """Return where leases may be, each place once."""
+    return _places(list(Cache().entries()), net_d)
+
+
+def _places(entries: Iterable[Entry], net_d: Path) -> list[Path]:
     found = [Path(DATA_DIR)]
     for network in (*_cached_conflists(entries), *conflist.load_all(net_d)):
         for plugin in network.plugins:

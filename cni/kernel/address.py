@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import sys
 from ipaddress import ip_interface
 
 from cni.config import IPInterface
@@ -13,6 +12,7 @@ from cni.kernel.netlink import (
     Request,
     attribute,
     attributes,
+    integer,
     number,
     wait_for,
 )
@@ -77,7 +77,7 @@ def _read(payload: bytes) -> tuple[int, IPInterface, int]:
     fields = dict(attributes(payload[IFADDRMSG.size :]))
     # IFA_ADDRESS of a point-to-point link is the other end
     local = fields.get(IFA_LOCAL) or fields[IFA_ADDRESS]
-    flags = int.from_bytes(fields.get(IFA_FLAGS, b""), sys.byteorder)
+    flags = integer(fields.get(IFA_FLAGS))
     return index, ip_interface((local, length)), flags
 
 

@@ -130,12 +130,20 @@ def _vlans(kind: int, index: int, name: str, first: int, last: int, flags: int =
 
 def get_port(rtnl: Netlink, index: int) -> Port:
     """Return how the port of that index behaves, but for its VLANs."""
-    request = to_link(f"get bridge port {index}", RTM_GETLINK, 0, WITHOUT_STATS, index=index)
-    fields = _fields(rtnl.ask(request))
-    info = dict(attributes(fields.get(IFLA_LINKINFO, b"")))
-    data = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
+    data = _link_info(rtnl, index, IFLA_INFO_SLAVE_DATA)
     hairpin, isolated = (data.get(one) == b"\1" for one in (IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED))
     return Port(hairpin, isolated)
+
+
+def filters_vlans(rtnl: Netlink, index: int) -> bool:
+    """Tell whether the bridge of that index looks at VLANs."""
+    return _link_info(rtnl, index, IFLA_INFO_DATA).get(IFLA_BR_VLAN_FILTERING) == b"\1"
+
+
+def _link_info(rtnl: Netlink, index: int, part: int) -> dict[int, bytes]:
+    request = to_link(f"get link {index}", RTM_GETLINK, 0, WITHOUT_STATS, index=index)
+    info = dict(attributes(_fields(rtnl.ask(request)).get(IFLA_LINKINFO, b"")))
+    return dict(attributes(info.get(part, b"")))
 
 
 def get_vlans(rtnl: Netlink, index: int) -> dict[int, int]:

@@ -212,7 +212,7 @@ def _stale(netlink: Netlink, entries: list[_Entry], owner: str) -> list[Request]
         for element in one.elements(netlink, *keys):
             if element.key in keys:
                 if element.comment != owner:
-                    log.warning("%s: replacing what %s has left", one.name, element.comment)
+                    log.warning("%s: %s loses its place to %s", one.name, element.comment, owner)
                 deletes.append(one.delete_element(element.key))
     return deletes
 

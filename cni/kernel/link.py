@@ -4,7 +4,6 @@ import errno
 import os
 import select
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from cni.kernel.netlink import (
     Request,
     attribute,
     attributes,
+    integer,
     nested,
     number,
     text,
@@ -58,6 +58,7 @@ class Link:
     alias: str
     peer: int
     master: int
+    altnames: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,11 @@ class End:
     master: int = 0
 
 
-def add_veth(
-    rtnl: Netlink, host: End, container: End, mtu: int, alias: str, *more: Request
-) -> None:
+def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> None:
     """Make both ends, down, in their final namespaces with their final names.
 
     One request: it makes both ends or nothing, and no interface is ever moved.  `mtu` in bytes,
-    0 leaves it to the kernel; `alias` stands at the host's end; `more` is sent along.
+    0 leaves it to the kernel; `alias` stands at the host's end.
     Raises KernelError (EEXIST) if either name is taken.
     """
     what = f"add veth {host.name} with peer {container.name}"
@@ -92,7 +91,6 @@ def add_veth(
         rtnl.do(
             to_link(what, RTM_NEWLINK, CREATE | EXCL, attrs),
             to_link(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
-            *more,
         )
     finally:
         os.close(netns)
@@ -188,19 +186,16 @@ def parse(payload: bytes) -> Link:
         index=index,
         name=_text(fields[IFLA_IFNAME]),
         mac=fields.get(IFLA_ADDRESS, b"").hex(":"),
-        mtu=_number(fields[IFLA_MTU]),
+        mtu=integer(fields[IFLA_MTU]),
         up=bool(flags & UP),
         running=fields.get(IFLA_OPERSTATE, b"") == bytes((OPER_UP,)),
         promisc=bool(flags & PROMISC),
         kind=_text(info.get(IFLA_INFO_KIND, b"")),
         alias=_text(fields.get(IFLA_IFALIAS, b"")),
-        peer=_number(fields.get(IFLA_LINK, b"")),
-        master=_number(fields.get(IFLA_MASTER, b"")),
+        peer=integer(fields.get(IFLA_LINK)),
+        master=integer(fields.get(IFLA_MASTER)),
+        altnames=tuple(_text(one) for _, one in attributes(fields.get(IFLA_PROP_LIST, b""))),
     )
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, sys.byteorder)
 
 
 def _text(value: bytes) -> str:
@@ -265,15 +260,16 @@ def wait_running(rtnl: Netlink, index: int, timeout_s: float) -> bool:
 
     False when it is gone, or `timeout_s` have passed.
     """
-    found = get_by_index(rtnl, index)
-    if found is None or found.running:  # as a rule it is by now
-        return found is not None
+    found = get_by_index(rtnl, index)  # as a rule it is running by now
 
-    def is_running() -> bool:
-        now = get_by_index(rtnl, index)
-        return now is not None and now.running
+    def is_over() -> bool:
+        nonlocal found
+        found = get_by_index(rtnl, index)
+        return found is None or found.running
 
-    return wait_for(LINKS, is_running, timeout_s)
+    if found is not None and not found.running:
+        wait_for(LINKS, is_over, timeout_s)
+    return found is not None and found.running
 
 
 def to_link(

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from cni.config import IPAddress
-from cni.kernel.netlink import CREATE, REPLACE, Netlink, Request, attribute, attributes
+from cni.kernel.netlink import CREATE, REPLACE, Netlink, Request, attribute, attributes, number
 
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -42,7 +42,7 @@ def delete(one: Neighbour) -> Request:
 def list_permanent(rtnl: Netlink, index: int) -> Iterator[Neighbour]:
     """Yield the permanent neighbours on the interface `index`, of both IP versions."""
     message = NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-    message += attribute(NDA_IFINDEX, struct.pack("=I", index))
+    message += number(NDA_IFINDEX, index)
     yield from read(rtnl.dump(Request("list neighbours", RTM_GETNEIGH, 0, message)), index)
 
 

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -277,3 +278,8 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
+
+
+def integer(value: bytes | None) -> int:
+    """Return the number that an attribute holds; 0 when there is none."""
+    return int.from_bytes(value or b"", sys.byteorder)

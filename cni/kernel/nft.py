@@ -71,6 +71,10 @@ class Table:
         message["attrs"] = [("NFTA_TABLE_NAME", self.name), ("NFTA_TABLE_FLAGS", 0)]
         return to_nft(f"add table {self.name}", NEWTABLE, CREATE, self.family, message)
 
+    def delete(self) -> Request:
+        """Delete the table with all that is in it.  ENOENT when it is not there."""
+        return self.request(f"delete table {self.name}", DELTABLE, 0, text(TABLE, self.name))
+
     def named(self, name: str) -> bytes:
         """Return the attributes that name a chain or set of this table, or a rule's chain."""
         return text(TABLE, self.name) + text(NAME, name)

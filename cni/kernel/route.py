@@ -3,7 +3,6 @@
 import errno
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -18,6 +17,7 @@ from cni.kernel.netlink import (
     Request,
     attribute,
     attributes,
+    integer,
     number,
 )
 
@@ -146,11 +146,11 @@ def _routes(payload: bytes) -> Iterator[Route]:
             oif=index,
             gateway=_address(gateway),
             src=_address(fields.get(RTA_PREFSRC)),
-            table=_number(fields.get(RTA_TABLE)) or table,
+            table=integer(fields.get(RTA_TABLE)) or table,
             scope=scope,
-            priority=_number(fields.get(RTA_PRIORITY)),
-            mtu=_number(metrics.get(RTAX_MTU)),
-            advmss=_number(metrics.get(RTAX_ADVMSS)),
+            priority=integer(fields.get(RTA_PRIORITY)),
+            mtu=integer(metrics.get(RTAX_MTU)),
+            advmss=integer(metrics.get(RTAX_ADVMSS)),
             onlink=bool(flags & ONLINK),
             protocol=protocol,
         )
@@ -160,17 +160,13 @@ def _hops(fields: dict[int, bytes]) -> Iterator[tuple[int, bytes | None]]:
     """Yield (index, gateway) of each next hop."""
     hops = fields.get(RTA_MULTIPATH, b"")
     if not hops:
-        yield _number(fields.get(RTA_OIF)), fields.get(RTA_GATEWAY)
+        yield integer(fields.get(RTA_OIF)), fields.get(RTA_GATEWAY)
     offset = 0
     while offset < len(hops):
         length, _, index = RTNEXTHOP.unpack_from(hops, offset)
         inner = dict(attributes(hops[offset + RTNEXTHOP.size : offset + length]))
         yield index, inner.get(RTA_GATEWAY)
         offset += (length + 3) & ~3
-
-
-def _number(value: bytes | None) -> int:
-    return int.from_bytes(value, sys.byteorder) if value else 0
 
 
 def _address(value: bytes | None) -> IPAddress | None:

@@ -23,8 +23,27 @@ from ipaddress import ip_network
 
 from cni.config import IPNetwork
 from cni.kernel import nft
+from cni.kernel.expressions import (
+    DADDR,
+    DNAT,
+    FAMILY,
+    MARK,
+    NEQ,
+    REGISTER,
+    SADDR,
+    SIZE,
+    bits,
+    compare,
+    field,
+    go,
+    is_local,
+    is_version,
+    protocol_and_port,
+    verdict,
+    within,
+)
 from cni.kernel.netlink import Request
-from cni.kernel.nft import Expression, Table, expression
+from cni.kernel.nft import Table, expression
 from cni.kernel.nftmap import Map
 
 TABLE = Table(nft.INET, "pycni")
@@ -34,19 +53,6 @@ MULTICAST = {4: ip_network("224.0.0.0/4"), 6: ip_network("ff00::/8")}
 LOOPBACK = ip_network("127.0.0.1/32")
 PREROUTING, OUTPUT, POSTROUTING = 0, 3, 4  # NF_INET_*
 DSTNAT, SRCNAT = -100, 100  # NF_IP_PRI_NAT_*
-
-# expression's words (linux/netfilter/nf_tables.h)
-NFPROTO, L4PROTO, MARK = 15, 16, 3  # of meta
-EQ, NEQ = 0, 1  # of cmp
-NETWORK_HEADER, TRANSPORT_HEADER = 1, 2  # of payload
-DPORT_OFFSET = 2  # the same in TCP, UDP and SCTP
-FIB_DADDR, RTN_LOCAL = 2, 2
-FIB_TYPE = {"NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF"}  # pyroute2 takes bits: 3 is ADDRTYPE
-DNAT = 1  # of nat
-REGISTER = 8  # NFT_REG32_00, the first of sixteen registers of 4 bytes
-FAMILY = {4: nft.IPV4, 6: nft.IPV6}
-SADDR, DADDR = {4: 12, 6: 8}, {4: 16, 6: 24}  # offsets in the network header
-SIZE = {4: 4, 6: 16}  # bytes of an address
 
 
 def _maps(version: int) -> dict[str, Map]:
@@ -73,7 +79,7 @@ def fixed() -> list[Request]:
         TABLE.add_chain(name, kind="nat", number=hook, priority=priority)
         for name, (hook, priority) in zip(chains, hooks, strict=False)
     ]
-    to_hostports = (*_is_local(), _go("hostports"))
+    to_hostports = (*is_local(), go("hostports"))
     rules = [
         *(_masquerade_rule(version) for version in (4, 6)),
         *(TABLE.add_rule(chain, *to_hostports) for chain in ("prerouting", "output")),
@@ -92,18 +98,18 @@ def fixed() -> list[Request]:
 
 def _masquerade_rule(version: int) -> Request:
     """`ip saddr vmap @masquerade4`."""
-    load = _load(SADDR[version], SIZE[version])
+    load = field(SADDR[version], SIZE[version])
     look_up = expression("lookup", set=f"masquerade{version}", sreg=REGISTER, dreg=0)
-    return TABLE.add_rule("postrouting", *_is_version(version), load, look_up)
+    return TABLE.add_rule("postrouting", *is_version(version), load, look_up)
 
 
 def _hostport_rules(version: int) -> list[Request]:
     """Mark and redirect what has a hostIP of its own, then what has none."""
-    daddr = _load(DADDR[version], SIZE[version])
+    daddr = field(DADDR[version], SIZE[version])
     words = SIZE[version] // 4
     rules = []
     for prefix, loads, at in (("hostip_", [daddr], REGISTER + words), ("", [], REGISTER)):
-        key = [*_is_version(version), *loads, *_protocol_and_port(at)]
+        key = [*is_version(version), *loads, *protocol_and_port(at)]
         mark = expression("lookup", set=f"{prefix}hairpin{version}", sreg=REGISTER, dreg=0)
         target = expression("lookup", set=f"{prefix}ports{version}", sreg=REGISTER, dreg=REGISTER)
         dnat = expression(
@@ -129,8 +135,8 @@ def leaving(subnet: IPNetwork) -> list[Request]:
     return [
         TABLE.add_chain(chain),
         TABLE.flush_chain(chain),
-        TABLE.add_rule(chain, *_within(DADDR, subnet), _verdict(nft.RETURN)),
-        TABLE.add_rule(chain, *_within(DADDR, MULTICAST[subnet.version]), _verdict(nft.RETURN)),
+        TABLE.add_rule(chain, *within(DADDR, subnet), verdict(nft.RETURN)),
+        TABLE.add_rule(chain, *within(DADDR, MULTICAST[subnet.version]), verdict(nft.RETURN)),
         TABLE.add_rule(chain, expression("masq")),
     ]
 
@@ -150,16 +156,16 @@ def marking(subnet: IPNetwork, bit: int) -> list[Request]:
     number = struct.pack("=I", 1 << bit)
     others = struct.pack("=I", 0xFFFFFFFF ^ 1 << bit)
     load = expression("meta", key=MARK, dreg=REGISTER)
-    set_bit = (load, _bits(others, number), expression("meta", key=MARK, sreg=REGISTER))
+    set_bit = (load, bits(others, number), expression("meta", key=MARK, sreg=REGISTER))
     sources = [subnet, LOOPBACK] if subnet.version == LOOPBACK.version else [subnet]
     return [
         TABLE.add_chain(chain),
         TABLE.add_chain(masquerading, kind="nat", number=POSTROUTING, priority=SRCNAT),
         TABLE.flush_chain(chain),
         TABLE.flush_chain(masquerading),
-        *(TABLE.add_rule(chain, *_within(SADDR, source), *set_bit) for source in sources),
+        *(TABLE.add_rule(chain, *within(SADDR, source), *set_bit) for source in sources),
         TABLE.add_rule(
-            masquerading, load, _bits(number, bytes(4)), _compare(NEQ, bytes(4)), expression("masq")
+            masquerading, load, bits(number, bytes(4)), compare(NEQ, bytes(4)), expression("masq")
         ),
     ]
 
@@ -167,58 +173,3 @@ def marking(subnet: IPNetwork, bit: int) -> list[Request]:
 def _plain(network: IPNetwork) -> str:
     """Return a network as nft(8) takes it in a name."""
     return str(network).replace(":", "_")
-
-
-# pieces of rules
-
-
-def _load(
-    offset: int, size: int, base: int = NETWORK_HEADER, register: int = REGISTER
-) -> Expression:
-    return expression("payload", dreg=register, base=base, offset=offset, len=size)
-
-
-def _compare(operator: int, data: bytes) -> Expression:
-    return expression("cmp", sreg=REGISTER, op=operator, data=nft.value(data))
-
-
-def _bits(mask: bytes, xor: bytes) -> Expression:
-    """Return: register = register & mask ^ xor."""
-    masks = {"mask": nft.value(mask), "xor": nft.value(xor)}
-    return expression("bitwise", sreg=REGISTER, dreg=REGISTER, len=len(mask), **masks)
-
-
-def _verdict(code: int) -> Expression:
-    return expression("immediate", dreg=0, data=nft.verdict(code))
-
-
-def _go(chain: str) -> Expression:
-    return expression("immediate", dreg=0, data=nft.jump(chain))
-
-
-def _is_version(version: int) -> tuple[Expression, ...]:
-    """`meta nfproto ipv4`."""
-    load = expression("meta", key=NFPROTO, dreg=REGISTER)
-    return load, _compare(EQ, bytes((FAMILY[version],)))
-
-
-def _is_local() -> tuple[Expression, ...]:
-    """`fib daddr type local`."""
-    load = expression("fib", dreg=REGISTER, result=FIB_TYPE, flags=FIB_DADDR)
-    return load, _compare(EQ, struct.pack("=I", RTN_LOCAL))
-
-
-def _within(offsets: dict[int, int], network: IPNetwork) -> tuple[Expression, ...]:
-    """`ip saddr 10.244.0.0/24`; a network of every address matches all of its family."""
-    if not network.prefixlen:
-        return _is_version(network.version)
-    size = SIZE[network.version]
-    load = _load(offsets[network.version], size)
-    mask = _bits(network.netmask.packed, bytes(size))
-    return *_is_version(network.version), load, mask, _compare(EQ, network.network_address.packed)
-
-
-def _protocol_and_port(register: int) -> tuple[Expression, ...]:
-    """`meta l4proto . th dport`, from `register` on."""
-    load = _load(DPORT_OFFSET, 2, TRANSPORT_HEADER, register + 1)
-    return expression("meta", key=L4PROTO, dreg=register), load

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cni.cluster import Cluster
+from cni.errors import CniError, Code
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.overlay import device, difference, entries, plan
 from cni.overlay.difference import Row
 from cni.overlay.plan import Entries, Underlay, Ways
-from cni.overlay.settings import Settings
+from cni.overlay.settings import DIRECT, Settings
 
 VERSIONS = (4, 6)
 
@@ -49,7 +50,7 @@ class Overlay:
         known, self._known = None if full else self._known, None
         repairs: Counter[str] = Counter()
         with Netlink(ROUTE) as rtnl:
-            underlays = device.underlays(rtnl, cluster.own)
+            underlays = device.underlays(rtnl, cluster)
             links, lost = self._ensure_devices(rtnl, cluster, underlays, repairs)
             ways = self._ways.to_all(cluster, underlays, links)
             wanted = entries.of(ways.values())
@@ -62,6 +63,8 @@ class Overlay:
             self._known = wanted
         alarms += (alarm for way in ways.values() for alarm in way.alarms)
         alarms += plan.mtu_alarms(self.settings, underlays)
+        if links:
+            alarms += device.filter_alarms(underlays.values())
         return Report(
             wanted.count() + len(links),
             +repairs,
@@ -78,7 +81,7 @@ class Overlay:
     ) -> tuple[dict[int, int], bool]:
         """Return the devices' indices by IP version, and whether one of them lost its entries."""
         links, lost = {}, False
-        for version, wanted in plan.devices(cluster, self.settings, underlays).items():
+        for version, wanted in plan.devices(cluster.own, self.settings, underlays).items():
             ensured = device.ensure(rtnl, wanted)
             links[version], lost = ensured.index, lost or ensured.lost
             repairs.update(device=ensured.mended, address=ensured.addresses)
@@ -96,6 +99,31 @@ class Overlay:
         """Return each object that is wanted, or ours, beside what the kernel has."""
         with Netlink(ROUTE) as rtnl:
             return list(difference.rows(rtnl, self.settings, cluster))
+
+    def require(self) -> int:
+        """Return the MTU of pods by devices that another process keeps; 0: the kernel's own.
+
+        Raises CniError code 11 unless they are there, and up.
+        """
+        if self.settings.mode == DIRECT:
+            return self.settings.mtu
+        names = [self.settings.name(version) for version in VERSIONS]
+        with Netlink(ROUTE) as rtnl:
+            found = [one for one in (device.get(rtnl, name) for name in names) if one]
+        down = [one.name for one, _ in found if not one.up]
+        if down or not found:
+            msg = "cannot reach other nodes: "
+            msg += f"{' and '.join(down)} is down" if down else f"{names[0]} is missing"
+            raise CniError(Code.TRY_AGAIN, msg, "the node agent makes and mends it: does it run?")
+        mtu = min(one.mtu for one, _ in found)
+        return min(self.settings.mtu or mtu, mtu)
+
+    def require_free(self, cluster: Cluster) -> None:
+        """Raise CniError when a pass could not make the devices; nothing is changed."""
+        with Netlink(ROUTE) as rtnl:
+            underlays = device.underlays(rtnl, cluster)
+            for wanted in plan.devices(cluster.own, self.settings, underlays).values():
+                device.require_free(rtnl, wanted)
 
     def delete(self) -> None:
         """Remove all that is ours in the kernel; it may be gone."""

@@ -4,16 +4,17 @@ A device is mended while it runs; only a change of VNI, port or IP version makes
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from cni.cluster import Node
+from cni.cluster import Cluster
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
 from cni.kernel import address, link, sysctl, vxlan
 from cni.kernel.link import Link
 from cni.kernel.netlink import Netlink, Request
 from cni.kernel.vxlan import Tunnel
+from cni.overlay import plan
 from cni.overlay.plan import Device, Underlay
 from cni.rollback import rollback
 
@@ -31,22 +32,38 @@ class Ensured:
     lost: bool
 
 
-def underlays(rtnl: Netlink, own: Node) -> dict[int, Underlay]:
-    """Return the interface with each of the node's addresses, by IP version.
+def underlays(rtnl: Netlink, cluster: Cluster) -> dict[int, Underlay]:
+    """Return the interface with this node's address, of each IP version that carries packets.
 
     Raises CniError code 11 when none has it: the interface is gone, or not up yet.
     """
     found: dict[int, Underlay] = {}
     present = address.list_all(rtnl)
-    for wanted in own.addresses:
+    for version in sorted(plan.carriers(cluster)):
+        wanted = cluster.own.address(version)
         index = next((i for i, one in present if one.ip == wanted and i != LOOPBACK), 0)
         parent = link.get_by_index(rtnl, index) if index else None
-        if parent is None:
+        if wanted is None or parent is None:
             msg = f"cannot reach other nodes: no interface has this node's address {wanted}"
-            raise CniError(Code.TRY_AGAIN, msg, "its name and address are those of the cluster's?")
+            raise CniError(Code.TRY_AGAIN, msg, "are name and address those of this machine?")
         networks = tuple(one.network for i, one in present if i == index)
-        found[wanted.version] = Underlay(index, parent.name, parent.mtu, wanted, networks)
+        found[version] = Underlay(index, parent.name, parent.mtu, wanted, networks)
     return found
+
+
+def filter_alarms(underlays: Iterable[Underlay]) -> Iterator[str]:
+    """Yield which interfaces drop what pods of other nodes send to this node's address.
+
+    It comes without a tunnel, and the answer goes through it: a strict filter (RFC 3704) calls
+    that spoofed.  Of the two settings the kernel takes the larger number, and 1 is strict.
+    """
+    for underlay in underlays:
+        keys = [f"ipv4/conf/{name}/rp_filter" for name in ("all", underlay.name)]
+        values = {key: sysctl.read(key) for key in keys}
+        if underlay.address.version == 4 and max(values.values()) == "1":
+            key = next(key for key in keys if values[key] == "1")
+            what = f"net.{key.replace('/', '.')} is 1, it must be 0 or 2"
+            yield f"pods of other nodes cannot reach this node's address {underlay.address}: {what}"
 
 
 def get(rtnl: Netlink, name: str) -> tuple[Link, Tunnel] | None:
@@ -57,7 +74,7 @@ def get(rtnl: Netlink, name: str) -> tuple[Link, Tunnel] | None:
     tunnel = found[1]
     if tunnel is None:
         msg = f"cannot use interface {name}: it is a {found[0].kind or 'device'}, not a vxlan"
-        raise CniError(Code.INVALID_CONFIG, msg, "remove it, or choose another name (device)")
+        raise CniError(Code.ALREADY_ATTACHED, msg, "remove it, or choose another name (device)")
     return found[0], tunnel
 
 
@@ -143,21 +160,35 @@ def _set_up(rtnl: Netlink, device: Link, tunnel: Tunnel) -> None:
         raise
 
 
-def _in_use(rtnl: Netlink, name: str, wanted: Tunnel) -> CniError:
-    """Return the refusal that names who has the VNI, or the UDP port, that `name` is to have."""
-    on_port = {
+def require_free(rtnl: Netlink, wanted: Device) -> None:
+    """Raise CniError when another interface has the device's name, or its VNI."""
+    found = get(rtnl, wanted.name)
+    if found is not None and not _is_other(found[1], wanted.tunnel):
+        return
+    if wanted.tunnel.vni in _on_port(rtnl, wanted.name, wanted.tunnel):
+        raise _in_use(rtnl, wanted.name, wanted.tunnel)
+
+
+def _on_port(rtnl: Netlink, name: str, wanted: Tunnel) -> dict[int, str]:
+    """Return the other devices on the UDP port that `name` is to have, by VNI."""
+    return {
         tunnel.vni: device.name
         for device, tunnel in vxlan.list_all(rtnl)
         if device.name != name
         and (tunnel.port, _version(tunnel)) == (wanted.port, _version(wanted))
     }
+
+
+def _in_use(rtnl: Netlink, name: str, wanted: Tunnel) -> CniError:
+    """Return the refusal that names who has the VNI, or the UDP port, that `name` is to have."""
+    on_port = _on_port(rtnl, name, wanted)
     if wanted.vni in on_port:
         msg = f"cannot use VNI {wanted.vni} on UDP port {wanted.port}: "
         msg += f"interface {on_port[wanted.vni]} has it"
     else:
         msg = f"cannot use UDP port {wanted.port} for VXLAN: "
         msg += f"{' and '.join(on_port.values()) or 'another program'} has it"
-    return CniError(Code.INVALID_CONFIG, msg, "remove that, or give this cluster other numbers")
+    return CniError(Code.ALREADY_ATTACHED, msg, "remove that, or give this cluster other numbers")
 
 
 def addresses(rtnl: Netlink, index: int) -> set[IPInterface]:

@@ -30,8 +30,8 @@ class Row:
 
 def rows(rtnl: Netlink, settings: Settings, cluster: Cluster) -> Iterator[Row]:
     """Yield a row for each object that is wanted, and for each of ours that is not."""
-    underlays = device.underlays(rtnl, cluster.own)
-    devices = plan.devices(cluster, settings, underlays)
+    underlays = device.underlays(rtnl, cluster)
+    devices = plan.devices(cluster.own, settings, underlays)
     present = {version: device.get(rtnl, settings.name(version)) for version in (4, 6)}
     # what leads through a device that is not there has an index that no interface has
     links = {version: found[0].index if found else -version for version, found in present.items()}

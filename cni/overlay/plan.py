@@ -29,7 +29,7 @@ PRIORITY = {4: 0, 6: 1024}  # metrics that the kernel gives when none is said
 
 @dataclass(frozen=True)
 class Underlay:
-    """The interface with the node's address of one IP version; `networks` are on its link."""
+    """The interface with the node's address of an IP version; `networks` are on its link."""
 
     index: int
     name: str
@@ -134,24 +134,24 @@ def _mtu(settings: Settings, version: int, underlay: Underlay) -> int:
     return min(settings.mtu or most, most)
 
 
-def devices(
-    cluster: Cluster, settings: Settings, underlays: Mapping[int, Underlay]
-) -> dict[int, Device]:
-    """Return the device for each IP version that carries pods' packets of this node."""
-    if settings.mode == DIRECT:
-        return {}
+def carriers(cluster: Cluster) -> set[int]:
+    """Return the IP versions that carry packets of this node's pods, also to nodes to come."""
     own = cluster.own
     kinds = {_versions(node): node for node in (own, *cluster.peers)}  # few: all are alike
-    carriers = {
+    return {
         carrier(cidr.version, own, node)
         for node in kinds.values()
         for cidr in own.pod_cidrs
         if node.pod_cidr(cidr.version)
-    }
-    found = {}
-    for version in sorted(carriers - {0}):
-        underlay = underlays[version]
-        found[version] = Device(
+    } - {0}
+
+
+def devices(own: Node, settings: Settings, underlays: Mapping[int, Underlay]) -> dict[int, Device]:
+    """Return the device over each of `underlays`."""
+    if settings.mode == DIRECT:
+        return {}
+    return {
+        version: Device(
             name=settings.name(version),
             mac=vtep_mac(own.name),
             mtu=_mtu(settings, version, underlay),
@@ -162,7 +162,8 @@ def devices(
                 if carrier(cidr.version, own, own) == version
             ),
         )
-    return found
+        for version, underlay in underlays.items()
+    }
 
 
 def _versions(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:

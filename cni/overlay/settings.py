@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cni.config import Section
+from cni.errors import CniError
 from cni.names import IFNAME_MAX, check_ifname
 
 VXLAN, DIRECT, AUTO = "vxlan", "direct", "auto"
@@ -41,10 +42,17 @@ def read_settings(section: Section) -> Settings:
         raise section.refuse("vni", "1 to 16777215")
     if not 1 <= port < 1 << 16:
         raise section.refuse("port", "a UDP port, 1 to 65535")
-    device, mtu = section.string("device", DEVICE), section.integer("mtu")
-    check_ifname(device)
-    if len(device.encode()) >= IFNAME_MAX:
-        raise section.refuse("device", f"the name of an interface, at most {IFNAME_MAX - 1} bytes")
+    mtu = section.integer("mtu")
     if mtu and not 1280 <= mtu <= 65535:
         raise section.refuse("mtu", "1280 to 65535 bytes, or 0 to follow the underlay")
-    return Settings(mode, vni, port, device, mtu)
+    return Settings(mode, vni, port, _device(section), mtu)
+
+
+def _device(section: Section) -> str:
+    name = section.string("device", DEVICE)
+    wanted = f"the name of an interface, at most {IFNAME_MAX - 1} bytes"
+    try:
+        check_ifname(f"{name}6")
+    except CniError as error:
+        raise section.refuse("device", wanted) from error
+    return name

@@ -148,7 +148,7 @@ def status_of(pid: int) -> int:
 
 def children(pid: int) -> list[int]:
     """Return the processes that `pid` has, zombies too, but for workers that have no caller."""
-    return [one for one in _all_children(pid) if comm(one) not in ("", IDLE.decode())]
+    return [one for one in lab.children(pid) if comm(one) not in ("", IDLE.decode())]
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def stopped(zygote: int) -> Iterator[None]:
     """Let the zygote hang, and the workers that wait for a caller."""
 
     def waiting() -> list[int]:
-        return [one for one in _all_children(zygote) if comm(one) == IDLE.decode()]
+        return [one for one in lab.children(zygote) if comm(one) == IDLE.decode()]
 
     assert lab.wait_until(lambda: len(waiting()) == SPARE)
     hanging = [zygote, *waiting()]
@@ -167,10 +167,6 @@ def stopped(zygote: int) -> Iterator[None]:
     finally:
         for pid in hanging:
             os.kill(pid, signal.SIGCONT)
-
-
-def _all_children(pid: int) -> list[int]:
-    return [int(word) for word in lab.run(f"pgrep --parent {pid}", check=False).split()]
 
 
 def comm(pid: int) -> str:

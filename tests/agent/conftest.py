@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import lab
-from tests.agent.callers import SOCKET, children, version_client
+from tests.agent.callers import SOCKET, alive, children, version_client
 from tests.agent.probe import Probe
 
 StartAgent = Callable[..., AbstractContextManager[lab.Agent]]
@@ -36,7 +36,7 @@ def start_agent(host: None, frozen_bin: Path) -> StartAgent:  # noqa: ARG001
     def start(*options: str, bin_dir: Path = frozen_bin) -> Iterator[lab.Agent]:
         with lab.agent(bin_dir, SOCKET, *options) as agent:
             assert lab.wait_until(lambda: _serves(frozen_bin), 30)
-            assert lab.wait_until(lambda: children(agent.zygote) == [])
+            assert lab.wait_until(lambda: not any(map(alive, children(agent.zygote))))
             try:
                 yield agent
             finally:

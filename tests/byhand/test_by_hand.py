@@ -45,7 +45,7 @@ DIFFERENCES = (
         "other name of the host's end",
         r"host: link port of .\.altnames",
         "absent",
-        r"bridge-10\.244\.0\.[23]",
+        r"cni0-10\.244\.0\.[23]",
     ),
     Difference("MACs", r"\w+: link (port of \w+|eth0)\.address", MAC, MAC),
     Difference("MAC of the bridge", r"host: link cni0\.address", "0a:00:00:00:00:01", MAC),

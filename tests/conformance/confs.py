@@ -66,9 +66,21 @@ def _with_ipam(version: str) -> Json:
     return {"ipam": ipam(version), "dns": {"nameservers": ["192.0.2.1"], "search": ["a", "é"]}}
 
 
+def _direct(version: str) -> Json:
+    """Return a vxlan that needs no device: the agent's routes would lead to other nodes."""
+    return _with_ipam(version) | {"mode": "direct"}
+
+
 def _portmap(version: str) -> Json:
     ports = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
     return {"runtimeConfig": {"portMappings": ports}, "prevResult": prev_result(version)}
 
 
-_OWN = {"loopback": _loopback, "ptp": _with_ipam, "host-local": _with_ipam, "portmap": _portmap}
+_OWN = {
+    "loopback": _loopback,
+    "ptp": _with_ipam,
+    "vxlan": _direct,
+    "bridge": _with_ipam,
+    "host-local": _with_ipam,
+    "portmap": _portmap,
+}

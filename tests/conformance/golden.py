@@ -5,6 +5,8 @@ in which the SPEC shows the keys.  The text is JSON with four spaces and no newl
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests import lab
@@ -84,31 +86,29 @@ def _lease() -> Json:
     }
 
 
-# ptp: names and MACs are those of the links in the kernel
+# ptp and bridge: names and MACs are those of the links in the kernel
 
 DNS = {"nameservers": ["192.0.2.1"], "search": ["a", "é"]}
 
 
-def _ends() -> tuple[Any, Any]:
-    host = lab.ip("link show type veth")[0]
-    container = lab.ip("link show eth0", netns="pod")[0]
-    return host, container
+def _links(*kinds: str) -> list[Json]:
+    """Return the host's links of these kinds, one of each, and the container's."""
+    links: list[tuple[Json, Json]]
+    links = [(lab.ip(f"link show type {kind}")[0], {}) for kind in kinds]
+    links.append((lab.ip("link show eth0", netns="pod")[0], {"sandbox": NETNS}))
+    return [{"name": one["ifname"], "mac": one["address"]} | more for one, more in links]
 
 
 def _veth_legacy() -> Json:
     return _lease_legacy() | {"dns": DNS}
 
 
-def _veth_old() -> Json:
-    host, container = _ends()
-    lease = _lease_old()
+def _veth_old(*kinds: str) -> Json:
+    links, lease = _links(*kinds), _lease_old()
     return {
-        "interfaces": [
-            {"name": host["ifname"], "mac": host["address"]},
-            {"name": "eth0", "mac": container["address"], "sandbox": NETNS},
-        ],
+        "interfaces": links,
         "ips": [
-            {"version": ip["version"], "interface": 1} | ip  # where the key stands
+            {"version": ip["version"], "interface": len(links) - 1} | ip  # where the key stands
             for ip in lease["ips"]
         ],
         "routes": lease["routes"],
@@ -116,16 +116,12 @@ def _veth_old() -> Json:
     }
 
 
-def _veth() -> Json:
-    host, container = _ends()
-    lease = _lease()
+def _veth(*kinds: str) -> Json:
+    links, lease = _links(*kinds), _lease()
     return {
         "dns": DNS,
-        "interfaces": [
-            {"mac": host["address"], "mtu": 1500, "name": host["ifname"]},
-            {"mac": container["address"], "mtu": 1500, "name": "eth0", "sandbox": NETNS},
-        ],
-        "ips": [ip | {"interface": 1} for ip in lease["ips"]],
+        "interfaces": [dict(sorted({**link, "mtu": 1500}.items())) for link in links],
+        "ips": [ip | {"interface": len(links) - 1} for ip in lease["ips"]],
         "routes": lease["routes"],
     }
 
@@ -147,9 +143,15 @@ def _chained() -> Json:
     return {"interfaces": [{"name": "eth0", "sandbox": NETNS}], "ips": [ip]}
 
 
-_FORMS = {
+_FORMS: dict[str, tuple[Callable[[], Json], ...]] = {
     "loopback": (_lo_legacy, _lo_old, _lo),
     "host-local": (_lease_legacy, _lease_old, _lease),
-    "ptp": (_veth_legacy, _veth_old, _veth),
+    "ptp": (_veth_legacy, partial(_veth_old, "veth"), partial(_veth, "veth")),
+    "vxlan": (_veth_legacy, partial(_veth_old, "veth"), partial(_veth, "veth")),
+    "bridge": (
+        _veth_legacy,
+        partial(_veth_old, "bridge", "veth"),
+        partial(_veth, "bridge", "veth"),
+    ),
     "portmap": (_chained_legacy, _chained_old, _chained),
 }

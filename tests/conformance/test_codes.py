@@ -18,8 +18,9 @@ ELSEWHERE = {  # codes that no program says, or that need a test of their own
 SMALL = [[{"subnet": "10.9.0.0/30"}]]  # the gateway and one address, which `other` has
 OTHER = {"type": "host-local", "dataDir": "/run/small", "ranges": SMALL}
 FILE = "/run/file"
+INTERFACES = ("ptp", "bridge", "vxlan")  # that ask IPAM
 TAKEN = {"type": "host-local", "dataDir": "/run/taken", "ranges": [[{"subnet": "10.8.0.0/24"}]]}
-UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "10.1.2.2"}]  # the pod itself
+UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "224.0.0.1"}]  # nobody
 
 
 class Case(NamedTuple):
@@ -35,6 +36,10 @@ def leased(program: str, verb: str, words: str, section: Any, **variables: str) 
     return Case(verb, conf(program, ipam=section), words, variables)
 
 
+def of_interfaces(verb: str, words: str, section: Any, **variables: str) -> dict[str, Case]:
+    return {name: leased(name, verb, words, section, **variables) for name in INTERFACES}
+
+
 def everywhere(verb: str, words: str, variables: dict[str, str], **keys: Any) -> dict[str, Case]:
     return {program: Case(verb, conf(program, **keys), words, variables) for program in PROGRAMS}
 
@@ -42,40 +47,38 @@ def everywhere(verb: str, words: str, variables: dict[str, str], **keys: Any) ->
 CASES: dict[Code, dict[str, Case]] = {
     Code.INCOMPATIBLE_VERSION: everywhere("ADD", "incompatible", {}, cniVersion="0.9.0"),
     Code.UNSUPPORTED_FIELD: {
-        "ptp": Case("ADD", conf("ptp", ipMasqBackend="pf"), "pf"),
+        **{name: Case("ADD", conf(name, ipMasqBackend="pf"), "pf") for name in INTERFACES},
         "portmap": Case("ADD", conf("portmap", backend="pf"), "pf"),
         "host-local": leased("host-local", "ADD", "perhaps", ipam() | {"onDuplicate": "perhaps"}),
     },
     Code.INVALID_ENVIRONMENT: everywhere("ADD", "[CNI_PATH]", {"path": ""}),
     Code.IO_FAILURE: {
         "host-local": leased("host-local", "ADD", FILE, ipam() | {"dataDir": FILE}),
-        "ptp": leased("ptp", "ADD", FILE, ipam() | {"dataDir": FILE}),
+        **of_interfaces("ADD", FILE, ipam() | {"dataDir": FILE}),
     },
     Code.DECODING_FAILURE: {name: Case("ADD", b"{", "decode") for name in PROGRAMS},
     Code.INVALID_CONFIG: everywhere("ADD", "network name", {}, name="a/b"),
     Code.INVALID_NETNS: everywhere("ADD", "same", {"netns": "/proc/self/ns/net"}),
     Code.UNAVAILABLE: {
         "host-local": leased("host-local", "STATUS", "10.9.0", OTHER),
-        "ptp": leased("ptp", "STATUS", "10.9.0", OTHER),
+        **of_interfaces("STATUS", "10.9.0", OTHER),
     },
     Code.EXHAUSTED: {
         "host-local": leased("host-local", "ADD", "10.9.0", OTHER),
-        "ptp": leased("ptp", "ADD", "10.9.0", OTHER),
+        **of_interfaces("ADD", "10.9.0", OTHER),
     },
     Code.ALREADY_ATTACHED: {
         "host-local": leased("host-local", "ADD", "10.8.0.2", TAKEN, containerid="taken"),
-        "ptp": leased("ptp", "ADD", "eth0", TAKEN, containerid="taken", netns="/run/netns/taken"),
+        **of_interfaces("ADD", "eth0", TAKEN, containerid="taken", netns="/run/netns/taken"),
     },
     Code.CHECK_FAILED: {
         "loopback": Case("CHECK", conf("loopback"), "down"),
         "host-local": Case("CHECK", conf("host-local"), "pod-1"),
-        "ptp": Case("CHECK", conf("ptp"), "pod-1"),
+        **{name: Case("CHECK", conf(name), "pod-1") for name in INTERFACES},
         "portmap": Case("CHECK", conf("portmap"), "incomplete"),
     },
-    Code.PLUGIN_FAILED: {"ptp": leased("ptp", "STATUS", "false", {"type": "false"}, path="/bin")},
-    Code.KERNEL_REFUSED: {
-        "ptp": leased("ptp", "ADD", "192.0.2.0/24", ipam("k") | {"routes": UNREACHABLE})
-    },
+    Code.PLUGIN_FAILED: of_interfaces("STATUS", "false", {"type": "false"}, path="/bin"),
+    Code.KERNEL_REFUSED: of_interfaces("ADD", "192.0.2.0/24", ipam("k") | {"routes": UNREACHABLE}),
 }
 
 

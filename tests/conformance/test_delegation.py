@@ -258,3 +258,5 @@ def test_a_signal_to_end_is_an_error_and_what_was_done_is_undone(
     assert process.returncode == 1
     assert (said["code"], said["msg"]) == (999, "stopped by a signal")
     assert (tmp_path / "calls").read_text() == "ADD\nDEL\n"
+    with pytest.raises(OSError, match="No such device or address"):  # nobody reads there
+        os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK)

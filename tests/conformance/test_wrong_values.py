@@ -32,6 +32,7 @@ NO_CIDR = (
     MASK,
 )
 NO_U32 = (*NO_INTEGER, -1, 1 << 32, HUGE, INFINITE)
+NO_MAC = (*NO_STRING, "no", "0a:00:00:00:00", "01:00:00:00:00:01", "0a:00:00:00:00:0g")
 NO_PATH = (*NO_STRING, "/run/\x00", "\ud800", "/run/" + "a" * 5000)
 
 Keys = dict[str, tuple[Any, ...]]
@@ -111,6 +112,35 @@ KEYS: dict[str, Keys] = {
         **DNS,
         **{path: values[-2:] for path, values in IPAM.items()},
     },
+    "vxlan": {
+        "mode": (*NO_STRING, "ipip"),
+        "vni": (*NO_INTEGER, 0, -1, 1 << 24, HUGE, INFINITE),
+        "port": (*NO_INTEGER, 0, -1, 65536, HUGE),
+        "device": (*NO_STRING, "a/b", "fifteen-letters"),
+        "mtu": (*NO_INTEGER, -1, 1279, 65536, HUGE),
+        "nodeName": NO_STRING,
+        "clusterCIDRs": (*NO_STRINGS, ["x"], ["10.1.2.3/99"]),
+        "peersFile": NO_STRING,
+        "peers": (*NO_LIST, [5]),
+        "peers.0.name": (*NO_STRING, "", "a/b", None),
+        "peers.0.addresses": (*NO_STRINGS, ["x"], ["127.0.0.1"], ["10.0.0.1", "10.0.0.2"]),
+        "peers.0.podCIDRs": (*NO_STRINGS, ["x"], ["10.1.2.3/99"]),
+    },
+    "bridge": {
+        "bridge": (*NO_STRING, "", "a/b", "a b", ".", "a" * 16),
+        **dict.fromkeys(("isGateway", "isDefaultGateway", "forceAddress"), NO_TRUTH),
+        **dict.fromkeys(("hairpinMode", "promiscMode", "portIsolation"), NO_TRUTH),
+        **dict.fromkeys(("macspoofchk", "enabledad", "ipMasq"), NO_TRUTH),
+        **dict.fromkeys(("disableContainerInterface", "preserveDefaultVlan"), NO_TRUTH),
+        "ipMasqBackend": (*NO_STRING, "pf"),
+        "mtu": (*NO_INTEGER, -1, 67, 65536, HUGE, INFINITE),
+        "vlan": (*NO_INTEGER, -1, 4095, HUGE, INFINITE),
+        "vlanTrunk": (*NO_OBJECTS, [{"id": 0}], [{"minID": 1}], [{"minID": 2, "maxID": 1}]),
+        "runtimeConfig.mac": NO_MAC,
+        "args.cni.mac": NO_MAC,
+        "ipam.type": (*NO_STRING, "../../bin/sh", "/bin/sh", "..", "no-such", "a\x00"),
+        **{path: values[-2:] for path, values in IPAM.items()},
+    },
     "portmap": {
         "backend": (*NO_STRING, "pf"),
         "snat": NO_TRUTH,
@@ -135,6 +165,8 @@ NAMES = {  # what the message may say in place of the key
     "markMasqBit": "MasqMarkBit",
     "ipMasqBackend": "ipmasq backend",
     "type": "plugin",
+    "vlan": "VLAN ID",
+    "vlanTrunk": "trunk",
     **dict.fromkeys(("ranges", "ipRanges", "subnet", "gateway"), "range set"),
     **dict.fromkeys(("rangeStart", "rangeEnd"), "range set"),
 }
@@ -152,6 +184,8 @@ def wrong(program: str, path: str, value: Any) -> Any:
         values["prevResult"]["routes"] = [{"dst": "0.0.0.0/0"}]
     if "prevResult.dns." in path:
         values["prevResult"]["dns"] = {}
+    if path.startswith("peers."):
+        values["peers"] = [{"name": "n1", "addresses": ["10.0.0.1"], "podCIDRs": []}]
     *parents, last = path.split(".")
     section = values
     for key in parents:
@@ -206,7 +240,7 @@ def test_a_value_that_a_key_cannot_have_is_refused_by_name(
 NEEDED = ("ipam", "ipam.type", "ipam.dataDir")  # to find what DEL must release
 
 
-@pytest.mark.parametrize("program", ["host-local", "ptp", "portmap"])
+@pytest.mark.parametrize("program", ["host-local", "ptp", "bridge", "portmap"])
 def test_del_releases_whatever_else_the_configuration_says(
     suite: lab.Suite, pod: str, program: str, subtests: pytest.Subtests
 ) -> None:
@@ -247,6 +281,7 @@ def test_gc_with_a_list_that_cannot_be_read_removes_nothing(
 
 LONG = "x" * 100_000
 LONG_VALUES = {
+    "bridge": ("bridge", "ipMasqBackend", "ipam.type", "runtimeConfig.mac"),
     "ptp": ("type", "ipMasqBackend", "ipam.type", "ipam.dataDir", "ipam.resolvConf"),
     "host-local": (
         *("ipam.dataDir", "ipam.resolvConf", "ipam.onDuplicate", "ipam.ranges.0.0.subnet"),

@@ -18,11 +18,20 @@ def ptp(*subnets: str, **keys: object) -> networks.Json:
     return networks.ptp(*subnets, cniVersion="1.0.0", **keys)
 
 
+def bridge(*subnets: str, **keys: object) -> networks.Json:
+    """Return a bridge network in that version, with the bridge as gateway."""
+    return networks.bridge(*subnets, cniVersion="1.0.0", isGateway=True, **keys)
+
+
+BRIDGED = {"ipMasq": True, "hairpinMode": True, "macspoofchk": True}
 CHAINS = {
     "routed": Network(ptp(SUBNETS[4])),
     "masqueraded": Network(ptp(SUBNETS[4], ipMasq=True)),
     "with host ports": Network(ptp(SUBNETS[4]), PORTS),
     "dual stack with everything": Network(ptp(*SUBNETS.values(), ipMasq=True), PORTS),
+    "bridged": Network(bridge(SUBNETS[4])),
+    "bridged, with everything": Network(bridge(*SUBNETS.values(), **BRIDGED), PORTS),
+    "bridged, without addresses": Network(networks.bridge(cniVersion="1.0.0", promiscMode=True)),
 }
 EVERYTHING = Network(ptp(SUBNETS[4], ipMasq=True), PORTS)
 
@@ -50,10 +59,10 @@ def add(side: Side, network: Network, pod: str = "pod") -> networks.Json:
 
 def assert_traffic(network: Network, result: networks.Json, pod: str = "pod") -> None:
     """Fail unless the pod is reached, and reaches the world, as its network says."""
-    for ip in result["ips"]:
+    for ip in result.get("ips", ()):
         address = ip["address"].split("/")[0]
         assert packets.seen_from("", pod, (address, 80)) == ip["gateway"]
-    if network.ptp.get("ipMasq"):
+    if network.interface.get("ipMasq"):
         assert packets.seen_from(pod, "outside", (OUTSIDE, 80)) == NODE
     for one in network.mappings:
         assert seen_through(one, pod) == OUTSIDE

@@ -19,9 +19,9 @@ exec {program} "$@"
 
 @dataclass(frozen=True)
 class Network:
-    """A conflist: ptp and, when there are `mappings`, portmap."""
+    """A conflist: a plugin that makes the interface and, when there are `mappings`, portmap."""
 
-    ptp: Json
+    interface: Json
     mappings: tuple[Json, ...] = ()
 
     def links(self, result: Json | None, *, forget: bool = False) -> list[tuple[str, Json]]:
@@ -30,11 +30,11 @@ class Network:
         `forget`: with nothing that the runtime must remember since ADD.
         """
         known = {} if result is None or forget else {"prevResult": result}
-        chain = [("ptp", self.ptp | known)]
+        chain = [(self.interface["type"], self.interface | known)]
         if self.mappings:
             mappings = () if forget else self.mappings
-            portmap = networks.portmap(None, *mappings, cniVersion=self.ptp["cniVersion"])
-            chain.append(("portmap", portmap | known | {"name": self.ptp["name"]}))
+            common = {key: self.interface[key] for key in ("cniVersion", "name")}
+            chain.append(("portmap", networks.portmap(None, *mappings) | known | common))
         return chain
 
 
@@ -86,6 +86,7 @@ def iptables_path(kind: str) -> str:
     for family in FAMILIES:
         for name in (family, f"{family}-save", f"{family}-restore"):
             (directory / name).symlink_to(SBIN / f"xtables-{kind}-multi")
+    (directory / "nft").symlink_to(SBIN / "nft")
     return f"{directory}:{os.defpath}"
 
 

@@ -27,7 +27,7 @@ FORMS = {
     "without prevResult": Form(result=False),
     "with the name only": Form(netns=False, forget=True),
 }
-ANOTHER = Network(EVERYTHING.ptp, (networks.mapping(9090), networks.mapping(9091, 53, "udp")))
+ANOTHER = Network(EVERYTHING.interface, (networks.mapping(9090), networks.mapping(9091, 53, "udp")))
 LONG = "4a" * 32  # a container ID as containerd makes it: comments are cut
 
 

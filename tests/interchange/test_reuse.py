@@ -45,7 +45,7 @@ def test_an_address_and_its_ports_go_to_the_next_pod(ours: Side, theirs: Side) -
 def test_host_ports_go_to_the_next_pod_whatever_its_address(ours: Side, theirs: Side) -> None:
     leave(ours, theirs, EVERYTHING, "old")
     other_ports = tuple(one | {"containerPort": one["containerPort"] + 1000} for one in PORTS)
-    network = Network(EVERYTHING.ptp, other_ports)
+    network = Network(EVERYTHING.interface, other_ports)
 
     result = add(ours, network, "new")
 
@@ -67,7 +67,7 @@ def test_a_udp_client_that_goes_on_talking_reaches_the_next_pod(ours: Side, thei
 
 def test_gc_removes_what_they_left_and_keeps_the_valid(ours: Side, theirs: Side) -> None:
     leave(ours, theirs, CHAINS["dual stack with everything"], "old")
-    network = Network(EVERYTHING.ptp, (networks.mapping(9090),))
+    network = Network(EVERYTHING.interface, (networks.mapping(9090),))
     result = add(ours, network, "new")
 
     for program, conf in network.links(None):

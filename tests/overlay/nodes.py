@@ -89,13 +89,19 @@ def make(
 
     `mtu` is that of the pods, in bytes; 0: what the overlay says.
     """
-    _make_fabric()
-    for name in NAMES:
-        _make_node(name)
+    machines()
     nodes = Nodes(settings or Settings(), {one: member(one, underlay, pods) for one in NAMES})
     for name, report in nodes.sync().items():
         _make_pod(name, mtu or report.mtu)
     return nodes
+
+
+def machines() -> None:
+    """Make the router, and the three nodes with nothing on them yet."""
+    _make_fabric()
+    for name in NAMES:
+        _add_machine(name)
+        plug(name)
 
 
 def batch(netns: str, *lines: str) -> None:
@@ -127,11 +133,6 @@ def _make_fabric() -> None:
             )
         ),
     )
-
-
-def _make_node(name: str) -> None:
-    _add_machine(name)
-    plug(name)
 
 
 def plug(name: str) -> None:

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from cni.cluster import Node
+from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.netns import entered
 from cni.overlay.plan import vtep_mac
 from cni.overlay.settings import Settings
@@ -171,6 +172,35 @@ def test_a_peer_that_left_while_nobody_looked_leaves_no_trace(mode: str) -> None
     assert traces("n1", *words, *cidrs) == []
 
 
+def test_a_route_is_there_only_while_it_leads_somewhere() -> None:
+    """Without a neighbour behind it, the kernel would ask all other nodes for a MAC."""
+    made = nodes.make()
+    n2 = made.members.pop("n2")
+    kinds = {24: "route", 25: "no route", 28: "entry", 29: "no entry"}  # RTM_*
+    with entered(lab.netns_path("n1")), Netlink(ROUTE) as netlink:
+        for group in (3, 7):  # RTNLGRP_NEIGH, RTNLGRP_IPV4_ROUTE
+            netlink.join(group)
+
+        made.reconcile("n1", full=False)
+        made.members["n2"] = n2
+        made.reconcile("n1", full=False)
+
+        heard: list[str] = []
+        while "route" not in heard:
+            heard += [kinds[kind] for kind, _ in netlink.news()]
+    assert heard[0] == "no route"
+    assert heard[-4:] == ["no entry", "entry", "entry", "route"]
+
+
+def test_a_device_from_a_trial_that_was_killed_goes() -> None:
+    made = nodes.make()
+    nodes.batch("n1", "link add pycni-trial type vxlan id 9 dstport 8472 dev eth0")
+
+    assert made.reconcile("n1").repairs == {"device": 1}
+
+    assert [one["ifname"] for one in lab.ip("link show type vxlan", netns="n1")] == ["pycni-vxlan"]
+
+
 def test_the_own_pod_cidr_can_change() -> None:
     made = nodes.make()
     made.members["n1"] = replace(made.members["n1"], pod_cidrs=(ip_network("10.244.8.0/24"),))
@@ -189,6 +219,15 @@ def test_a_version_that_is_given_up_leaves_no_trace() -> None:
 
     assert set(nodes.state("n1")) == {"route", "-6 route", "pycni-vxlan"}
     assert nodes.state("n1")["-6 route"] == []
+
+
+def test_an_address_that_carries_nothing_may_be_missing() -> None:
+    """A node of two IP versions in a cluster whose pods have one."""
+    made = nodes.make(underlay=(4, 6))
+    lab.run(f"ip addr del {nodes.address('n1', 6)}/64 dev eth0", netns="n1")
+
+    assert made.reconcile("n1").repairs == {}
+    assert [one["ifname"] for one in lab.ip("link show type vxlan", netns="n1")] == ["pycni-vxlan"]
 
 
 @pytest.mark.parametrize("settings", [Settings(vni=2), Settings(port=4789)], ids=["VNI", "port"])

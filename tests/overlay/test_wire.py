@@ -109,18 +109,48 @@ def test_a_pod_with_too_large_an_mtu_is_told_and_nothing_is_fragmented() -> None
         assert wire.packets() == []
 
 
-@pytest.mark.parametrize("strict", [0, 1, 2])
-def test_pods_reach_each_other_whatever_the_reverse_path_filter(strict: int) -> None:
-    """rp_filter 1 on every interface: Debian's sysctl.d and many clouds' images."""
+@pytest.mark.parametrize("rp_filter", [0, 1, 2])
+def test_a_strict_reverse_path_filter_spares_pods_and_is_told(rp_filter: int) -> None:
+    """Strict (1) drops what comes from a pod to a node's address (RFC 3704)."""
     made = nodes.make()
-
     for name in nodes.NAMES:
-        lab.run(
-            f"sysctl -qw net.ipv4.conf.all.rp_filter={strict} "
-            f"net.ipv4.conf.eth0.rp_filter={strict}",
-            netns=name,
-        )
+        keys = (f"net.ipv4.conf.{one}.rp_filter={rp_filter}" for one in ("all", "eth0"))
+        lab.run(f"sysctl -qw {' '.join(keys)}", netns=name)
 
-    assert made.reconcile("n1").alarms == ()
+    alarms = made.reconcile("n2").alarms
+
     assert nodes.reachable("n1", "n2")
     assert nodes.reachable("n3", "n1")
+    to_node = packets.reachable("p1", "n2", (nodes.address("n2", 4), 80), timeout=0.2)
+    assert to_node == (rp_filter != 1)
+    assert [alarm for alarm in alarms if "net.ipv4.conf.all.rp_filter is 1" in alarm] == [
+        alarm for alarm in alarms if not to_node
+    ]
+    assert bool(alarms) != to_node
+
+
+def test_answers_of_nodes_pass_the_strict_filter_of_the_pods_node() -> None:
+    """They come through the device, which has a loose filter of its own."""
+    nodes.make()
+    lab.run("sysctl -qw net.ipv4.conf.all.rp_filter=1", netns="n1")
+
+    to = nodes.address("n2", 4), 80
+    assert packets.seen_from("p1", "n2", to) == nodes.pod_address("n1", 4)
+
+
+def test_the_device_is_what_ip_makes_with_the_same_words() -> None:
+    nodes.make()
+    nodes.batch(
+        "n1",
+        "link add hand mtu 1450 type vxlan id 2 dstport 8472 local 172.18.0.2 dev eth0 nolearning",
+        "link set hand up",
+    )
+
+    ours, hand = (lab.ip(f"link show {name}", netns="n1")[0] for name in ("pycni-vxlan", "hand"))
+
+    other = {"ifindex", "ifname", "address", "linkinfo"}
+    data = [one["linkinfo"]["info_data"] | {"id": 1} for one in (ours, hand)]
+    assert data[0] == data[1]
+    assert {key: ours[key] for key in ours if key not in other} == {
+        key: hand[key] for key in hand if key not in other
+    }

@@ -1,7 +1,10 @@
 """bridge gives a pod a port of a bridge, whole or not at all, and takes all of it back."""
 
+from pathlib import Path
+
 import pytest
 
+from cni.agent import state
 from tests import lab, networks, packets, snapshot
 from tests.pods import add, addresses, elements, leases, outside, verb, veths
 
@@ -224,6 +227,7 @@ CHANGES = {
     "container's link down": ("ip link set eth0 down", "pod", "down"),
     "MAC changed": ("ip link set eth0 address 0a:00:00:00:00:01", "pod", "MAC"),
     "bridge removed": ("ip link del cni0", "", "cni0 is missing"),
+    "bridge's MAC changed": ("ip link set cni0 address 0a:00:00:00:00:01", "", "cni0 on the"),
     "bridge down": ("ip link set cni0 down", "", "cni0 on the host is down"),
     "gateway removed": ("ip addr del 10.1.2.1/24 dev cni0", "", "10.1.2.1/24"),
     "host's link down": ("ip link set {veth} down", "", "down"),
@@ -294,6 +298,20 @@ def test_status_speaks_for_the_bridge_and_for_ipam(suite: lab.Suite) -> None:
     assert "10.1.2" in suite.call("bridge", "STATUS", conf).failed(50).stdout
     reply = suite.call("bridge", "STATUS", conf | {"bridge": "br9"}).failed(50)
     assert '"br9" already exists but is not a bridge' in reply.json["msg"]
+    assert "dns" in suite.call("bridge", "STATUS", conf | {"dns": 7}).failed(7).json["msg"]
+
+
+def test_status_waits_for_the_agent_that_keeps_the_network(imported: lab.Suite) -> None:
+    Path("/run/pycni").mkdir()
+    said = {"network": "kindnet", "ready": False, "reasons": ["no nodes yet"]}
+    state.write(said)
+
+    reply = imported.call("bridge", "STATUS", gateway()).failed(50)
+
+    assert "no nodes yet" in reply.json["details"]
+    imported.call("bridge", "STATUS", gateway(name="other")).ok()
+    state.write(said | {"ready": True})
+    imported.call("bridge", "STATUS", gateway()).ok()
 
 
 def test_a_reused_address_goes_to_the_new_pod(suite: lab.Suite) -> None:
@@ -310,10 +328,21 @@ def test_a_reused_address_goes_to_the_new_pod(suite: lab.Suite) -> None:
         assert packets.reachable("", "new", (address, 80))
 
 
+def test_an_address_of_another_network_on_the_bridge_is_refused_by_name(suite: lab.Suite) -> None:
+    add(suite, gateway("10.1.2.0/30"), "old")
+    lab.add_netns("new")
+
+    reply = verb(suite, "ADD", gateway("10.1.2.0/30", name="other"), "new").failed(101)
+
+    assert "kindnet/old/eth0" in reply.json["msg"]
+    add(suite, gateway("10.1.2.0/30", name="other", bridge="br1", forceAddress=True), "new")
+    assert packets.seen_from("old", "", ("10.1.2.1", 80)) == "10.1.2.2"
+
+
 def test_a_pair_is_found_by_the_address_of_its_pod(suite: lab.Suite) -> None:
     result = add(suite, gateway(*SUBNETS["dual stack"]))
 
-    for name in ("kindnet-10.1.2.2", "kindnet-fd00_1_2__2"):
+    for name in ("cni0-10.1.2.2", "cni0-fd00_1_2__2"):
         assert lab.ip(f"link show {name}")[0]["ifname"] == result["interfaces"][1]["name"]
 
 

@@ -5,6 +5,8 @@ from contextlib import closing
 
 import pytest
 
+from cni.kernel import link
+from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.netns import entered
 from tests import lab, networks, packets
 from tests.plugins.test_bridge import bridges, gateway, ports
@@ -128,6 +130,20 @@ def test_a_mac_check_survives_neither_its_pod_nor_gets_lost_with_others(suite: l
     assert frame_arrives("one", "two", NOBODY)
 
 
+def test_a_port_is_waited_for() -> None:
+    """The kernel tells bridges of a link in its own time: in a microsecond, or in a second."""
+    lab.run("ip link add one type veth peer name two")
+    lab.run("ip link set one up")
+    index = lab.ip("link show one")[0]["ifindex"]
+    with Netlink(ROUTE) as rtnl:
+        assert not link.wait_running(rtnl, index, 0.01)
+        lab.run("ip link set two up")
+        assert link.wait_running(rtnl, index, 5)
+        assert lab.ip("link show one")[0]["operstate"] == "UP"
+        lab.run("ip link del one")
+        assert not link.wait_running(rtnl, index, 5)
+
+
 def test_a_promiscuous_bridge_is_one(suite: lab.Suite) -> None:
     conf = gateway(promiscMode=True)
 
@@ -230,11 +246,13 @@ def test_duplicate_detection_can_be_had_and_finds_duplicates(imported: lab.Suite
     shown = lab.run("ip -6 addr show dev eth0 scope global", netns="one")
     assert "nodad" not in shown
     assert "tentative" not in shown
-    lab.run(f"rm -r {networks.DATA_DIR}")
-    other = conf | {"name": "other"}
+    lab.add_netns("foreign")
+    lab.run("ip link add foreign master cni0 up type veth peer name eth0 netns foreign")
+    lab.run("ip link set eth0 up", netns="foreign")
+    lab.run("ip addr add fd00:1:2::3/64 dev eth0 nodad", netns="foreign")
     lab.add_netns("two")
 
-    reply = verb(imported, "ADD", other, "two").failed(101)
+    reply = verb(imported, "ADD", conf, "two").failed(101)
 
-    assert "fd00:1:2::2/64" in reply.json["msg"]
-    assert len(ports()) == 1
+    assert "fd00:1:2::3/64" in reply.json["msg"]
+    assert len(ports()) == 2

@@ -1,42 +1,50 @@
 """ADD fails, or is killed, at any line: nothing is left, or DEL finds all of it.
 
-The lines are those of ptp and of what it calls to make the attachment; an exception between
-two lines of one kernel request or one lease is SIGKILL's business.
+The lines are those of the plugin and of what it calls to make the attachment; an exception
+between two lines of one kernel request or one lease is SIGKILL's business.
 """
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 import ipam.host_local
+import plugins.bridge
 import plugins.ptp
 from cni.kernel import firewall, leftovers
 from tests import faults, lab, networks
+from tests.networks import Json
 from tests.pods import add, elements, leases, verb, veths
 
-LOADED = (plugins.ptp, ipam.host_local, firewall, leftovers)  # the children need not load them
+LOADED = (plugins.bridge, plugins.ptp, ipam.host_local, firewall, leftovers)  # once, not per child
 pytestmark = pytest.mark.usefixtures("host")
-FILES = ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py")
-ALL_FILES = (*FILES, "cni/kernel/firewall.py")
-CONF = networks.ptp("10.244.0.0/24", "fd00:10:244::/64", ipMasq=True)
-
-
-@pytest.fixture
-def imported(source_bin: Path) -> lab.Suite:
-    """Return the programs as Python: lines are counted there."""
-    return lab.Suite(source_bin, imported=True)
+FILES = {  # what both go through is stopped in ptp
+    "ptp": ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
+    "bridge": ("plugins/bridge.py", "cni/bridge.py", "cni/vlan.py", "cni/macspoof.py"),
+}
+FIREWALL = {"ptp": ("cni/kernel/firewall.py",), "bridge": ()}
+SUBNETS = ("10.244.0.0/24", "fd00:10:244::/64")
+NETWORKS = {
+    "ptp": networks.ptp(*SUBNETS, ipMasq=True),
+    "bridge": networks.bridge(*SUBNETS, ipMasq=True, isDefaultGateway=True, macspoofchk=True),
+}
+BOTH = pytest.mark.parametrize("conf", NETWORKS.values(), ids=NETWORKS)
 
 
 def stopped(
-    suite: lab.Suite, count: int, action: Callable[[], None], files: tuple[str, ...] = ALL_FILES
+    suite: lab.Suite,
+    conf: Json,
+    count: int,
+    action: Callable[[], object],
+    more: tuple[str, ...] = (),
 ) -> lab.Reply:
-    """Run ADD up to the `count`-th line of `files`."""
+    """Run ADD up to the `count`-th line of the plugin's files and of `more`."""
     given = {"netns": lab.netns_path("pod"), "containerid": "pod"}
-    return faults.call_stopped(
-        suite, "ptp", json.dumps(CONF).encode(), count, files, action, **given
-    )
+    program, text = conf["type"], json.dumps(conf).encode()
+    files = (*FILES[program], *more)
+    return faults.call_stopped(suite, program, text, count, files, action, **given)
 
 
 def left() -> tuple[list[str], set[str], str, str]:
@@ -45,50 +53,96 @@ def left() -> tuple[list[str], set[str], str, str]:
     return veths(), leases(), elements(), inside
 
 
-def test_an_add_that_fails_at_any_line_leaves_nothing(imported: lab.Suite) -> None:
+def bridges() -> str:
+    """Return the bridges that there are, with their addresses."""
+    return lab.run("ip -br addr show type bridge scope global")
+
+
+@BOTH
+def test_an_add_that_fails_at_any_line_leaves_nothing(imported: lab.Suite, conf: Json) -> None:
+    """Nor does a bridge stay that it made."""
     lab.add_netns("pod")
-    add(imported, CONF, "other")
+    before = (*left(), bridges())
     lines = 0
 
     for count in range(1, faults.LIMIT):
-        before = left()
-        reply = stopped(imported, count, faults.fail, FILES)
+        reply = stopped(imported, conf, count, faults.fail)
         if reply.exit == 0:
             lines = count
             break
         assert "injected" in reply.stdout, reply.stderr
-        assert left() == before, f"after {count} lines"
+        assert (*left(), bridges()) == before, f"after {count} lines"
 
     assert lines > 100
-    verb(imported, "DEL", CONF).ok()
+    verb(imported, "DEL", conf).ok()
 
 
-def test_an_add_that_is_killed_at_any_line_is_cleaned_by_del(imported: lab.Suite) -> None:
+@BOTH
+def test_an_add_that_is_killed_at_any_line_is_cleaned_by_del(
+    imported: lab.Suite, conf: Json
+) -> None:
     lab.add_netns("pod")
-    add(imported, CONF, "other")
+    add(imported, conf, "other")
     before = left()
     lines = 0
 
     for count in range(1, faults.LIMIT):
-        if stopped(imported, count, faults.kill).exit == 0:
+        if stopped(imported, conf, count, faults.kill, FIREWALL[conf["type"]]).exit == 0:
             lines = count
             break
-        suite_del = {"netns": lab.netns_path("pod"), "containerid": "pod"}
-        imported.call("ptp", "DEL", CONF, **suite_del).ok()
+        verb(imported, "DEL", conf).ok()
         assert left() == before, f"killed after {count} lines"
 
     assert lines > 100
-    verb(imported, "DEL", CONF).ok()
+    verb(imported, "DEL", conf).ok()
 
 
-def test_a_killed_add_is_cleaned_by_gc_after_the_container_is_gone(imported: lab.Suite) -> None:
-    add(imported, CONF, "other")
+@BOTH
+def test_a_killed_add_is_cleaned_by_gc_after_the_container_is_gone(
+    imported: lab.Suite, conf: Json
+) -> None:
+    add(imported, conf, "other")
     before = veths(), leases(), elements()
 
     for count in range(1, faults.LIMIT, 7):
         lab.add_netns("pod")
-        if stopped(imported, count, faults.kill).exit == 0:
+        if stopped(imported, conf, count, faults.kill).exit == 0:
             break
         lab.run("ip netns del pod")
-        imported.call("ptp", "GC", networks.gc(CONF, ("other", "eth0"))).ok()
+        imported.call(conf["type"], "GC", networks.gc(conf, ("other", "eth0"))).ok()
         assert (veths(), leases(), elements()) == before, f"killed after {count} lines"
+
+
+def test_a_repair_that_is_killed_at_any_line_is_done_by_the_next_add(imported: lab.Suite) -> None:
+    """A bridge that was deleted under its pods is made again, and they become its ports."""
+    conf = networks.bridge(*SUBNETS, isDefaultGateway=True)
+    checked = conf | {"prevResult": add(imported, conf, "one")}
+    lab.add_netns("pod")
+    finished = False
+
+    for count in range(1, faults.LIMIT, 5):
+        lab.run("ip link del cni0")
+        finished = stopped(imported, conf, count, faults.kill, ("cni/bridge.py",)).exit == 0
+        if finished:
+            break
+        add(imported, conf, "next")
+        verb(imported, "CHECK", checked, "one").ok()
+        for pod in ("pod", "next"):
+            verb(imported, "DEL", conf, pod).ok()
+
+    assert finished
+
+
+def test_a_pod_may_go_at_any_line_while_its_bridge_is_made_again(imported: lab.Suite) -> None:
+    conf = networks.bridge()
+    lab.add_netns("pod")
+
+    for count in range(1, 50, 3):
+        add(imported, conf, "one")
+        (veth,) = veths()
+        lab.run("ip link del cni0")
+        stopped(
+            imported, conf, count, partial(lab.run, f"ip link del {veth}"), ("cni/bridge.py",)
+        ).ok()
+        for pod in ("one", "pod"):
+            verb(imported, "DEL", conf, pod).ok()

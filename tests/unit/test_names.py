@@ -70,6 +70,7 @@ def test_an_interface_name_is_what_the_kernel_takes(name: str) -> None:
         ("é" * 8, "interface name is too long"),
         (".", "interface name is . or .."),
         ("..", "interface name is . or .."),
+        ("eth%d", "interface name contains %"),
         *((f"a{mark}", "contains / or : or whitespace characters") for mark in "/: \t\n\v\f\r"),
         *((f"a{mark}", "contains / or : or whitespace") for mark in "\x85\xa0\u1680\u2028\u3000"),
     ],

@@ -4,10 +4,11 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 
 from cni.agent.nodes import Changed, SourceHealth
 from cni.cluster import read_nodes
-from cni.errors import CniError
+from cni.errors import CniError, Code
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at the file
@@ -21,7 +22,6 @@ class FileNodes:
     def __init__(self, path: str, look: float = LOOK, settle: float = SETTLE) -> None:
         self._path, self._look, self._settle = path, look, settle
         self._health = SourceHealth()
-        self._told = ""
 
     def health(self) -> SourceHealth:
         """Tell how it goes; the last contact is the last look at a file that is in order."""
@@ -32,10 +32,9 @@ class FileNodes:
         seen: _Stamp | None = None
         while not stop.is_set():
             stamp = self._settled(stop)
-            if stamp != seen or not stamp:
-                seen = stamp
-                self._read(changed)
-            elif not self._told:
+            if stamp != seen:
+                seen = stamp if self._read(changed) else None
+            elif not self._health.last_error:
                 self._health = SourceHealth(synced=True, last_contact=time.monotonic())
             stop.wait(self._look)
 
@@ -55,20 +54,19 @@ class FileNodes:
             return ()
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
-    def _read(self, changed: Changed) -> None:
+    def _read(self, changed: Changed) -> bool:
+        """Tell whether there is nothing to read again, as long as the file stays the same."""
         try:
             nodes = {node.name: node for node in read_nodes(self._path)}
         except CniError as error:
             self._fail(str(error))
-            return
+            return error.code != Code.IO_FAILURE
         log.info("%d nodes in %s", len(nodes), self._path)
-        self._told = ""
         self._health = SourceHealth(synced=True, last_contact=time.monotonic())
         changed(nodes)
+        return True
 
     def _fail(self, text: str) -> None:
-        if text != self._told:
+        if text != self._health.last_error:
             log.error("%s; the nodes that are known remain", text)
-        self._told = text
-        health = self._health
-        self._health = SourceHealth(health.synced, health.last_contact, text)
+        self._health = replace(self._health, last_error=text)

@@ -80,6 +80,19 @@ def test_nodes_on_disk_remain_while_the_api_is_away(cluster: Cluster, tmp_path: 
     assert path.read_text() == text
 
 
+def test_what_is_known_at_the_end_is_written(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "nodes.json"
+    cluster.add("n1", "10.0.0.1", "10.244.1.0/24")
+
+    with Watcher(KubernetesNodes(cluster.access, Cache(str(path), pause=1000), PACE)) as seen:
+        assert seen.sees_names("n1")
+        assert wait_until(lambda: names(path) == ["n1"])
+        cluster.add("n2", "10.0.0.2", "10.244.2.0/24")
+        assert seen.sees_names("n1", "n2")
+
+    assert names(path) == ["n1", "n2"]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"nodes": [{"name": 5}]}', "\0\0\0"])
 def test_a_spoiled_file_is_none(
     cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str

@@ -223,6 +223,24 @@ def test_a_list_that_ends_between_pages_begins_anew(
     assert len(seen.told) == 1
 
 
+def test_a_list_that_brings_nothing_new_is_not_told(
+    faulty: Faulty, make_source: MakeSource
+) -> None:
+    server, cluster = faulty
+    cluster.add("n1", "10.0.0.1", "10.244.1.0/24")
+
+    with Watcher(make_source(cluster.access())) as seen:
+        assert seen.sees_names("n1")
+        server.forget()
+        assert wait_until(lambda: server.lists() > 1, 30)
+        before = server.bookmarks
+        assert wait_until(lambda: server.bookmarks > before, 30)
+        cluster.add("n2", "10.0.0.2", "10.244.2.0/24")
+        assert seen.sees_names("n1", "n2")
+
+    assert len(seen.told) == 2
+
+
 BAD_NODES: dict[str, Callable[[Any], object]] = {
     "pod CIDR": lambda node: node["spec"].update(podCIDRs=["banana"]),
     "pod CIDRs": lambda node: node["spec"].update(podCIDRs="10.1.0.0/24"),

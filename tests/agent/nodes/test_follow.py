@@ -50,7 +50,9 @@ def test_what_does_not_matter_is_not_told(cluster: Cluster, make_source: MakeSou
     with Watcher(make_source(cluster.access())) as seen:
         assert seen.sees_names("n1")
         for _ in range(5):
+            before = seen.source.health().last_contact
             cluster.heartbeat("n1")
+            assert wait_until(lambda before=before: seen.source.health().last_contact > before)  # type: ignore[misc]
         cluster.change("n1", "10.0.0.1")
         cluster.add("n2", "10.0.0.2", "10.244.2.0/24")
         assert seen.sees_names("n1", "n2")
@@ -182,6 +184,8 @@ def test_a_connection_that_carries_nothing_is_given_up(
 def test_it_ends_in_the_middle_of_a_watch(cluster: Cluster, make_source: MakeSource) -> None:
     with Watcher(make_source(cluster.access())) as seen:
         assert seen.sees_names()
+        cluster.add("n1")
+        assert seen.sees_names("n1")
 
     # a watch takes minutes, and the thread would be left to it
     assert wait_until(lambda: THREAD not in [one.name for one in threading.enumerate()], 1)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from cni.agent.nodes.kubernetes import THREAD
 from cni.kernel.netns import entered
 from tests import lab
 from tests.agent.nodes.apiserver import ApiServer, Handler
@@ -97,6 +98,24 @@ def test_a_watch_that_the_api_forgets_to_end_is_given_up(
         assert seen.sees_names("n1")
 
 
+def test_it_ends_in_the_middle_of_a_list(faulty: Faulty, make_source: MakeSource) -> None:
+    server, cluster = faulty
+    held = threading.Event()
+
+    def hold(_: Handler) -> bool:
+        held.wait(10)
+        return False
+
+    server.fault = hold
+    with Watcher(make_source(cluster.access())):
+        assert wait_until(lambda: len(server.requests) > 0)
+        release = threading.Timer(0.1, held.set)  # when it has been told to end
+        release.start()
+    release.join()
+
+    assert wait_until(lambda: THREAD not in [one.name for one in threading.enumerate()], 1)
+
+
 def test_an_api_that_is_gone_without_a_word_is_noticed(pki: Pki, make_source: MakeSource) -> None:
     """The watch is quiet anyway, so nobody would miss anything for ten minutes."""
     pace = replace(PACE, patience=replace(PACE.patience, idle=1, probe=1))
@@ -122,7 +141,9 @@ def remote_server(pki: Pki) -> Iterator[tuple[str, ApiServer]]:
     """Run a server at the other end of a wire; yield its namespace too."""
     with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as other:
         netns = f"/proc/{other.pid}/ns/net"
-        assert wait_until(lambda: os.stat(netns).st_ino != os.stat("/proc/self/ns/net").st_ino)
+        assert wait_until(
+            lambda: os.stat(netns).st_ino != os.stat("/proc/thread-self/ns/net").st_ino
+        )
         lab.run(f"ip link add eth0 type veth peer name eth0 netns {other.pid}")
         for place, address in (("", "10.0.0.2/24"), (netns, "10.0.0.1/24")):
             lab.run(f"ip addr add {address} dev eth0", netns=place)

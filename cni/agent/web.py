@@ -1,0 +1,72 @@
+"""GET /healthz, /readyz and /metrics, on loopback: HTTP/1.0, for probes and Prometheus.
+
+By hand, since http.server loads TLS, mail and more: 10 MB.
+"""
+
+import logging
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Mapping
+from typing import cast
+
+log = logging.getLogger(__name__)
+WAIT = 5.0  # seconds that a client has to say what it wants, and to take the answer
+AT_ONCE = 16  # clients; more are turned away
+LINE_MAX = 4096  # bytes
+REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+Answer = tuple[int, str]  # status, text
+Pages = Mapping[str, Callable[[], Answer]]
+
+
+class Web(socketserver.ThreadingTCPServer):
+    """Serves `pages`, by path, at `address` in threads of its own.  Raises OSError."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], pages: Pages) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.pages = pages
+        self._free = threading.BoundedSemaphore(AT_ONCE)
+        super().__init__(address, _Handler)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def verify_request(self, *_: object) -> bool:
+        """Turn a client away when there are too many."""
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, *args: object) -> None:
+        """Serve a client."""
+        try:
+            super().process_request_thread(*args)  # type: ignore[arg-type]  # passed on
+        finally:
+            self._free.release()
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that go away."""
+        log.debug("a client was lost")
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    timeout = WAIT
+
+    def handle(self) -> None:
+        method, _, rest = self.rfile.readline(LINE_MAX).decode("latin-1").partition(" ")
+        while self.rfile.readline(LINE_MAX).strip():
+            pass
+        page = cast("Web", self.server).pages.get(rest.partition(" ")[0].partition("?")[0])
+        status, text = 404, "not found\n"
+        if method not in ("GET", "HEAD"):
+            status, text = 405, "only GET\n"
+        elif page:
+            status, text = page()
+        body = text.encode()
+        head = (
+            f"HTTP/1.0 {status} {REASONS[status]}\r\nContent-Type: text/plain; version=0.0.4; "
+            f"charset=utf-8\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.wfile.write(head.encode() + (b"" if method == "HEAD" else body))

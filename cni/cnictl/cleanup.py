@@ -1,0 +1,124 @@
+"""Taking all of ours from a node that shall do without."""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cni.agent import lock, state
+from cni.agent.nodes import cache
+from cni.agent.settings import Settings
+from cni.cnictl import node
+from cni.errors import CniError, Code
+from cni.kernel import bridgerules, clusterrules, link, nft, route, ruleset
+from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
+from cni.overlay.apply import Overlay
+from cni.overlay.settings import PROTOCOL
+from cni.rollback import try_all
+
+TABLES = (clusterrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
+FAMILIES = {nft.INET: "inet", nft.BRIDGE: "bridge"}
+POD = re.compile(r"veth[0-9a-f]{11}")  # cni.attachment's host_ifname
+INDEX = ".pycni"  # cni.leases.index
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something of ours: what it is, and what removes it."""
+
+    text: str
+    remove: Callable[[], object]
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Keep agents away within the block.  Raises CniError when one runs: it would make all anew."""
+    mine = lock.Lock()
+    try:
+        mine.open()
+    except OSError as error:
+        raise _runs(str(error)) from error
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+            if probe.connect_ex(settings.socket) == 0:
+                raise _runs(f"an agent listens at {settings.socket}")
+        yield
+        Path(lock.PATH).unlink()
+    finally:
+        mine.close()
+
+
+def _runs(cause: str) -> CniError:
+    msg = f"cannot clean up: {cause}"
+    return CniError(Code.TRY_AGAIN, msg, "stop it first: systemctl disable --now pycnid")
+
+
+def find(settings: Settings, net_d: Path, *, leases: bool) -> Iterator[Item]:
+    """Yield what there is, in the order in which it is to go: first what brings new pods."""
+    if settings.template and os.path.exists(settings.conflist):
+        yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
+    yield from _interfaces()
+    yield from _overlay(settings)
+    yield from _tables()
+    for place in (Path(state.PATH).parent, Path(cache.PATH).parent):
+        files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
+        if files:
+            yield Item(f"the files in {place}", partial(try_all, [path.unlink for path in files]))
+    if leases:
+        yield from _leases(net_d)
+
+
+def _interfaces() -> Iterator[Item]:
+    with Netlink(ROUTE) as rtnl:
+        names = [
+            one.name
+            for one in link.list_all(rtnl)
+            if one.kind == "veth" and POD.fullmatch(one.name)
+        ]
+    for name in names:
+        yield Item(f"the interface {name}: its pod is cut off", partial(link.delete, "", name))
+
+
+def _overlay(settings: Settings) -> Iterator[Item]:
+    overlay = Overlay(settings.overlay)
+    with Netlink(ROUTE) as rtnl:
+        names = [settings.overlay.name(version) for version in (4, 6)]
+        devices = [name for name in names if link.get(rtnl, name)]
+        routes = sum(
+            1 for version in (4, 6) for _ in route.list_all(rtnl, version, protocol=PROTOCOL)
+        )
+    if devices or routes:
+        what = [f"the device {name}" for name in devices]
+        what += [f"{routes} routes to other nodes' pods"] * bool(routes)
+        yield Item(" and ".join(what), overlay.delete)
+
+
+def _tables() -> Iterator[Item]:
+    with Netlink(NETFILTER) as netlink:
+        there = nft.tables(netlink)
+    for table in TABLES:
+        if table in there:
+            name = f"{FAMILIES[table.family]} {table.name}"
+            yield Item(f"the firewall's table {name}", partial(_delete_table, table))
+
+
+def _delete_table(table: nft.Table) -> None:
+    with Netlink(NETFILTER) as netlink:
+        nft.commit(netlink, table.delete())
+
+
+def _leases(net_d: Path) -> Iterator[Item]:
+    """Yield the leases of networks whose leases were ours to give."""
+    for place in node.data_dirs(net_d):
+        for index in sorted((place / INDEX).glob("*/")):
+            yield Item(f"the leases in {place / index.name}", partial(_remove_leases, place, index))
+
+
+def _remove_leases(place: Path, index: Path) -> None:
+    shutil.rmtree(place / index.name, ignore_errors=True)
+    shutil.rmtree(index)
