@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, footprint, leases, machine, nodes, overlay, packets
+from bench import chains, day, footprint, leases, machine, nodes, overlay, packets, pool
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -91,6 +91,17 @@ CASES = {
         " pages of 500; a process that does nothing else, from the source tree.  The server is"
         " Python too: the wall time is mostly its own.",
         nodes.measure,
+    ),
+    "l": Case(
+        f"VPC addresses: a simulated day of {pool.NODES:,} nodes",
+        f"Nothing is measured and no network asked: {pool.TYPE} nodes that start within a minute,"
+        " pods by one seeded trace for both sides, and one EC2 with a token bucket for each action"
+        f" ({day.BUCKET:.0f} calls, {day.REFILL:.0f} a second; those of the actions on ENIs are"
+        " not published).  Ours is the code of the pool.  The reference is no program here but the"
+        " formulas of the Amazon VPC CNI 1.23 and the order of its steps (bench/original.py).  Idle"
+        " addresses are those that the subnet has lost and no pod has, ENIs' own included."
+        f"  A refused ADD is tried again after {pool.RETRY[0]:.0f}-{pool.RETRY[1]:.0f} s.",
+        pool.measure,
     ),
 }
 

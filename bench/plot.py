@@ -37,7 +37,8 @@ def draw(sections: list[Section], file: Path) -> None:
 
 
 def _rows(section: Section) -> list[Row]:
-    return [row for row in section.rows if row.reference and row.unit != "%"]
+    rows = [row for row in section.rows if row.reference and row.unit != "%"]
+    return [row for row in rows if row.unit == rows[0].unit]  # a panel has one axis
 
 
 def _panel(axis: Any, section: Section, rows: list[Row]) -> None:

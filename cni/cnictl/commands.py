@@ -191,6 +191,36 @@ def cleanup(config: str, *, yes: bool, leases: bool) -> None:
 
 
 @cli.command()
+@click.argument("variables", metavar="[NAME=VALUE]...", nargs=-1)
+@click.option("--nodes", type=click.IntRange(1), required=True, help="How many.")
+@click.option("--surge", type=click.IntRange(0), default=1, show_default=True, help="More of them.")
+@click.option("--instance-type", default="", help="Of EC2; without one the nodes are Azure's.")
+@click.option("--max-pods", type=click.IntRange(1), help="The kubelet's maxPods.")
+@click.option("--subnet", help="Look whether it is large enough: 10.0.0.0/22, or /22.")
+@click.option("--limits", default="", help="A file with EC2's answer to DescribeInstanceTypes.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(*, subnet: str | None, as_json: bool, **asked: Any) -> None:
+    """Tell how many addresses nodes take, and how large their subnet must be.
+
+    The sums are shown line by line.  NAME=VALUE are settings of the pool, such as
+    WARM_IP_TARGET=5 or ENABLE_PREFIX_DELEGATION=true.  While an upgrade replaces nodes, there are
+    more of them, by --surge.
+    """
+    from cni.cnictl import plan as planning
+
+    if not asked["instance_type"] and asked["max_pods"] is None:
+        raise click.UsageError("Missing option '--instance-type' (AWS) or '--max-pods' (Azure).")
+    length = None if subnet is None else planning.subnet_length(subnet)
+    found = planning.answer(planning.Question(subnet=length, **asked))
+    if as_json:
+        click.echo(dump(found.json()))
+        return
+    from cni.cnictl.screen import Screen
+
+    planning.show(Screen(), found)
+
+
+@cli.command()
 def demo() -> Any:
     """See pods get their network.
 
