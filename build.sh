@@ -20,9 +20,10 @@ BENCH_PACKAGES=(
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
-    golang-go iproute2 iptables nftables openssl podman procps runc tcpdump user-mode-linux
-    util-linux
+    golang-go iproute2 iptables nftables openssl podman procps runc shellcheck tcpdump
+    user-mode-linux util-linux
 )
+CLUSTER_PACKAGES=(dpkg-dev etcd-server golang-go)
 VENV=$PWD/.venv
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -85,6 +86,16 @@ need_bench_python() {
     say "Python packages for the benchmarks, into .venv"
     "$PYTHON" -m pip install -qq --require-hashes -r requirements-bench.txt
     echo "$wanted" >"$VENV/stamp-bench"
+}
+
+# Tell whether these arguments of pytest may run tests/cluster: they name it, or no place at all.
+want_cluster() { [[ " $*" != *" tests/"* || " $*" == *" tests/cluster"* ]]; }
+
+# Set KUBE_BIN_DIR, unless it is set, to the programs of Kubernetes; they are built once.
+need_kubernetes() {
+    need_packages "${CLUSTER_PACKAGES[@]}"
+    [[ -n ${KUBE_BIN_DIR:-} ]] || KUBE_BIN_DIR=$(tests/cluster/build-kubernetes)
+    export KUBE_BIN_DIR
 }
 
 # One at a time may set up and build; the lock goes with the process, or at unlock.
@@ -181,7 +192,8 @@ test)
     need_packages "${TEST_PACKAGES[@]}"
     freeze
     unlock
-    "$PYTHON" -m pytest -n 2 "$@"
+    ! want_cluster "$@" || need_kubernetes
+    "$PYTHON" -m pytest -n 2 --dist loadgroup "$@"
     ;;
 bench)
     need_root bench
