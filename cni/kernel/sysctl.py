@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 
 VALUE_MAX = 4096  # bytes
+MS_REMOUNT, MS_BIND = 0x20, 0x1000  # mount(2)
 
 
 def read(key: str) -> str:
@@ -29,3 +30,19 @@ def write_if_there(key: str, value: str) -> None:
     """Set `key` where the kernel has it and lets us: for what only makes things faster."""
     with suppress(OSError):
         write(key, value)
+
+
+def make_writable(place: str = "/proc/sys") -> None:
+    """Take back that a container has `place` read-only, in this mount namespace.  Raises OSError.
+
+    Containers get it so, but for those that may do everything: an agent need not be one of them.
+    """
+    import ctypes
+
+    flags = os.statvfs(place).f_flag  # whose numbers are those of mount(2)
+    if flags & os.ST_RDONLY:
+        kept = flags & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(None, place.encode(), None, MS_REMOUNT | MS_BIND | kept, None):
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot make {place} writable: {os.strerror(number)}")
