@@ -3,7 +3,7 @@
 import json
 import shlex
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,10 +49,14 @@ class Provider(Protocol):
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster under test; `network` is the name of its conflist."""
+    """The cluster under test; `network` is the name of its conflist.
+
+    `before` are the conditions Ready of its nodes when there was no network yet.
+    """
 
     provider: Provider
     network: str
+    before: dict[str, Json] = field(default_factory=dict)
 
     def kubectl(self, arguments: str, *, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl; return what it prints."""
@@ -89,15 +93,6 @@ class Cluster:
     def node(self, name: str) -> "NodeView":
         """Return what the API says of a node now."""
         return NodeView(name, self.get(f"node {name}"))
-
-    def wait_ready(self, *names: str) -> None:
-        """Wait until these nodes are Ready, or all of them."""
-        wanted = names or self.nodes
-
-        def all_ready() -> bool:
-            return all(self.node(name).is_ready for name in wanted)
-
-        wait_for(all_ready, f"{wanted} to be Ready", PATIENCE)
 
     def pods(self, *names: str) -> list[Pod]:
         """Return these pods, in this order, once all of them run and have an address."""

@@ -18,9 +18,9 @@ NO_PODS = "node-role.kubernetes.io/master:NoSchedule"  # as kubeadm has it
 Words = tuple[str, ...]
 
 
-def write_keys(folder: Path, api: str) -> None:
-    """Make the key and the certificate of the API's server at the address `api`."""
-    names = f"DNS:kubernetes.default.svc,IP:{api},IP:{FIRST_SERVICE},IP:127.0.0.1"
+def write_keys(folder: Path, name: str, api: str) -> None:
+    """Make the key and the certificate of the API's server, by its name and address."""
+    names = f"DNS:kubernetes.default.svc,DNS:{name},IP:{api},IP:{FIRST_SERVICE},IP:127.0.0.1"
     lab.run(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
         f" -subj /CN=kubernetes -addext subjectAltName={names}"

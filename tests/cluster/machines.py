@@ -56,7 +56,7 @@ class Switch(Machine):
     def plug(self, name: str, machine: Machine, address: str) -> None:
         """Connect a machine's network card, and give it its address and its way out."""
         card = f"master br0 up type veth peer name eth0 netns {machine.pid}"
-        batch(self.pid, f"link add {name} {card}")
+        batch(self.pid, f"link add {_port(name)} {card}")
         batch(
             machine.pid,
             "link set lo up",
@@ -67,7 +67,12 @@ class Switch(Machine):
 
     def unplug(self, name: str) -> None:
         """Forget a machine that is gone; the kernel may have done so already."""
-        lab.run(f"ip link del {name}", netns=f"/proc/{self.pid}/ns/net", check=False)
+        lab.run(f"ip link del {_port(name)}", netns=f"/proc/{self.pid}/ns/net", check=False)
+
+
+def _port(name: str) -> str:
+    """Return a name for the switch's end of a cable, which a link may have: 15 bytes at most."""
+    return name.removeprefix("pycni-")
 
 
 def outside() -> Machine:
@@ -86,7 +91,7 @@ class Node(Machine):
             (disk / folder).mkdir(parents=True, exist_ok=True)
         for folder in ("log", "lib", "tmp", "cache"):
             (disk / "var" / folder).mkdir(parents=True, exist_ok=True)
-        (disk / "etc/hosts").write_text("127.0.0.1 localhost\n")
+        (disk / "etc/hosts").touch()
         group = f"{cgroup}/{disk.name}"
         make_cgroup(group)
         kinds = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")

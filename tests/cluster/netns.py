@@ -13,7 +13,7 @@ from tests.cluster.machines import Node, Switch
 from tests.runtimes.leftovers import wait_for
 
 ROUTER, OUTSIDE = "172.18.0.1/16", "172.18.0.100"
-CONTROL_PLANE = "control-plane"
+CONTROL_PLANE = "pycni-control-plane"  # names as kind gives them
 PATIENCE = 120  # seconds for what takes ten, on a machine that does other things too
 
 
@@ -33,12 +33,12 @@ class NetnsCluster:
         self._switch = Switch(ROUTER)
         self._outside = machines.outside()
         self._switch.plug("outside", self._outside, OUTSIDE)
-        names = [CONTROL_PLANE, *(f"worker{number}" for number in range(1, workers + 1))]
-        self._spare = [f"worker{number}" for number in range(workers + 1, workers + 5)]
+        every = ["pycni-worker", *(f"pycni-worker{number}" for number in range(2, 9))]
+        names, self._spare = [CONTROL_PLANE, *every[:workers]], every[workers:]
         for name in names:
             self.addresses[name] = f"172.18.0.{next(self._numbers)}"
         self._api = self.addresses[CONTROL_PLANE]
-        components.write_keys(folder, self._api)
+        components.write_keys(folder, CONTROL_PLANE, self._api)
         components.write_users(folder, *names, *self._spare)
         access = components.kubeconfig(self._api, "admin", f"{folder}/server.crt")
         (folder / "admin.conf").write_text(access)
@@ -84,6 +84,7 @@ class NetnsCluster:
     def replace(self, name: str) -> str:
         """Remove a worker with its disk, start one that is new; return its name."""
         self._unplug(name)
+        lab.run(" ".join([*self.kubectl, "delete", "node", name]))
         del self.nodes[name], self.addresses[name]
         shutil.rmtree(self._folder / name)
         new = self._spare.pop(0)
@@ -102,6 +103,7 @@ class NetnsCluster:
         settings = node.disk / CONFIG[1:]
         for file in ("server.key", "server.crt", "tokens.csv"):
             shutil.copy(self._folder / file, settings)
+        (node.disk / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self._api} {CONTROL_PLANE}\n")
         components.write(settings, name, self._api)
         node.serve("containerd", *RUNTIME_SERVICE)
         if name == CONTROL_PLANE:

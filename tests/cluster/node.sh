@@ -22,6 +22,7 @@ for kept in etc/cni etc/kubernetes opt/cni var; do
 done
 mkdir -p "$root/opt/kubernetes"
 mount --bind "$programs" "$root/opt/kubernetes"
+mount --bind "$disk/etc/hosts" "$root/etc/hosts"
 ln -sfn /run "$root/var/run"
 
 mount -t tmpfs run "$root/run"
@@ -46,6 +47,10 @@ for key in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic
     echo "${key#*=}" >"$file"
     mount --bind "$file" "$root/proc/sys/${key%=*}"
 done
+
+# A boot of its own, by which the leases of the boot before are told.
+cat /proc/sys/kernel/random/uuid >"$root/run/boot_id"
+mount --bind "$root/run/boot_id" "$root/proc/sys/kernel/random/boot_id"
 
 cd "$root"
 pivot_root . .

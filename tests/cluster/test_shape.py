@@ -23,6 +23,14 @@ def gateway(cluster: Cluster, node: str) -> str:
     return str(ip_network(cluster.node(node).pod_cidr)[1])
 
 
+def test_a_node_has_no_network_before_its_agent_and_is_ready_after_it(cluster: Cluster) -> None:
+    """That no node was Ready sooner than its agent, is looked at while they become so."""
+    assert set(cluster.before) >= set(cluster.nodes) - {cluster.nodes[-1]}
+    for condition in cluster.before.values():
+        assert condition["status"] == "False"
+        assert "cni plugin not initialized" in condition["message"]
+
+
 def test_pods_have_addresses_of_their_nodes_range(cluster: Cluster, web: list[Pod]) -> None:
     ranges = {pod.node: ip_network(cluster.node(pod.node).pod_cidr) for pod in web}
 

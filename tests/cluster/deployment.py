@@ -1,0 +1,71 @@
+"""The network that is under test: deploy/kind as people apply it, and images of ours."""
+
+import json
+from pathlib import Path
+
+from tests.cluster.cluster import PATIENCE, Cluster, NodeView
+from tests.deploy import image, manifests
+from tests.deploy.manifests import DEPLOY
+from tests.runtimes.leftovers import wait_for
+from tests.test_install import other_build
+
+IMAGE, OTHER = "localhost/pycni:dev", "localhost/pycni:other"
+OTHER_BUILD = "c" * 12
+OVERLAYS = {"kindnet": "routes", "vxlan": "vxlan"}  # by the name of their conflist
+READY = "curl --silent --fail 127.0.0.1:9473/readyz"
+
+
+def archives(frozen_bin: Path, folder: Path) -> list[Path]:
+    """Return the archives of our image, and of that of another build."""
+    builds = {IMAGE: frozen_bin, OTHER: other_build(frozen_bin, folder / "bin", OTHER_BUILD)}
+    found = []
+    for name, programs in builds.items():
+        place = folder / name.rpartition(":")[2]
+        place.mkdir()
+        found.append(image.build(programs, place, name))
+    return found
+
+
+def apply(cluster: Cluster) -> None:
+    """Give a cluster its network.
+
+    It is older than some fields, which it ignores: kubectl of its age would refuse them.
+    """
+    objects = manifests.render(DEPLOY / "kind" / OVERLAYS[cluster.network])
+    whole = {"apiVersion": "v1", "kind": "List", "items": objects}
+    cluster.kubectl("apply --validate=false --filename=-", stdin=json.dumps(whole))
+
+
+def wait_registered(cluster: Cluster, *names: str) -> None:
+    """Wait until the API knows these nodes with their ranges, and takes pods."""
+
+    def known() -> bool:
+        found = {one["metadata"]["name"]: NodeView("", one) for one in cluster.get("nodes")}
+        return all(name in found and found[name].pod_cidr for name in names)
+
+    wait_for(known, f"{names} to have ranges", PATIENCE)
+    account = "get --ignore-not-found serviceaccount default"
+    wait_for(lambda: cluster.kubectl(account), "the account that pods have", PATIENCE)
+
+
+def wait_ready(cluster: Cluster, *names: str) -> None:
+    """Wait until these nodes are Ready; fail if one is so before its agent."""
+
+    def ready(name: str) -> bool:
+        if not cluster.node(name).is_ready:
+            return False
+        assert agent_is_ready(cluster, name), f"{name} is Ready, its agent is not"
+        return True
+
+    left = set(names)
+
+    def all_ready() -> bool:
+        left.difference_update([name for name in left if ready(name)])
+        return not left
+
+    wait_for(all_ready, f"{names} to be Ready", PATIENCE)
+
+
+def agent_is_ready(cluster: Cluster, node: str) -> bool:
+    """Tell whether the agent on the node says so."""
+    return cluster.run(node, READY, check=False).strip() == "ok"
