@@ -100,6 +100,11 @@ class Deployed:
     def is_ready(self) -> bool:
         return self.page("/readyz") == "200"
 
+    def capabilities(self, containers: str) -> list[str]:
+        """Return the list of what the first of them is allowed, to be changed."""
+        found: list[str] = self.spec[containers][0]["securityContext"]["capabilities"]["add"]
+        return found
+
     def start(self, name: str = IMAGE) -> None:
         """Run the pod with this image, until it is ready."""
         for container in (*self.spec["initContainers"], *self.spec["containers"]):
