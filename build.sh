@@ -23,7 +23,10 @@ TEST_PACKAGES=(
     golang-go iproute2 iptables nftables openssl podman procps runc shellcheck tcpdump
     user-mode-linux util-linux
 )
-CLUSTER_PACKAGES=(dpkg-dev etcd-server golang-go)
+CLUSTER_PACKAGES=(
+    busybox-static conntrack containerd curl dpkg-dev etcd-server golang-go iproute2 iptables
+    nftables openssl procps runc util-linux
+)
 VENV=$PWD/.venv
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -202,6 +205,7 @@ bench)
     freeze
     need_bench_python
     unlock
+    [[ $# -gt 0 && " $* " != *" m "* ]] || need_kubernetes
     "$PYTHON" -m bench "$@"
     ;;
 demo)

@@ -1,52 +1,51 @@
 """One cluster for all tests here, for each of the networks: real programs of Kubernetes.
 
-CLUSTER says who provides it: `netns` (namespaces of this machine), or `kind`.
+PYCNI_CLUSTER says who provides it: `netns`, the default (nodes are namespaces of this machine), or
+`kind`, which wants Docker, kind and kubectl: `PYCNI_CLUSTER=kind ./build.sh test tests/cluster`.
 """
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import components, deployment, netns, pods
-from tests.cluster.cluster import Cluster
+from tests.cluster import deployment, kind, netns, pods
+from tests.cluster.cluster import Cluster, Provider
 from tests.cluster.pods import Pod
-from tests.runtimes import image
 
-SLEEP = ("/bin/busybox", "sleep", "2147483647")
 # one worker of pytest-xdist has them all, so that no two clusters are up at once
 NETWORKS = [
     pytest.param(name, marks=pytest.mark.xdist_group("cluster")) for name in ("kindnet", "vxlan")
 ]
 
 
-@pytest.fixture(scope="session")
-def kube_bin() -> Path:
-    """Return the folder of Kubernetes' programs."""
-    found = os.environ.get("KUBE_BIN_DIR", "")
-    assert found, "say KUBE_BIN_DIR, or use ./build.sh test, which builds them"
-    return Path(found)
+def provided(folder: Path) -> AbstractContextManager[Provider]:
+    """Return a cluster that runs as long as the block does."""
+    who = os.environ.get("PYCNI_CLUSTER", "netns")
+    if who == "kind":
+        return kind.running(folder)
+    assert who == "netns", f"PYCNI_CLUSTER is {who}: say netns or kind"
+    kube_bin = os.environ.get("KUBE_BIN_DIR", "")
+    assert kube_bin, "say KUBE_BIN_DIR, or use ./build.sh test, which builds them"
+    return netns.running(folder, Path(kube_bin))
 
 
 @pytest.fixture(scope="session")
 def archives(frozen_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return the archives of all images: what pods run, and ours."""
-    folder = tmp_path_factory.mktemp("images")
-    pause = image.build(folder / "pause.tar", components.PAUSE, SLEEP)
-    web = image.build(folder / "web.tar")
-    return [pause, web, *deployment.archives(frozen_bin, folder)]
+    return deployment.archives(frozen_bin, tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="package", params=NETWORKS)
 def cluster(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    kube_bin: Path,
     archives: list[Path],
 ) -> Iterator[Cluster]:
     """Return a cluster whose nodes are Ready."""
-    with netns.running(tmp_path_factory.mktemp("cluster"), kube_bin) as provider:
+    with provided(tmp_path_factory.mktemp("cluster")) as provider:
         for archive in archives:
             provider.load(archive)
         found = Cluster(provider, request.param)

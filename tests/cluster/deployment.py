@@ -3,27 +3,37 @@
 import json
 from pathlib import Path
 
+from tests.cluster import components
 from tests.cluster.cluster import PATIENCE, Cluster, NodeView
 from tests.deploy import image, manifests
 from tests.deploy.manifests import DEPLOY
+from tests.runtimes import image as pods
 from tests.runtimes.leftovers import wait_for
 from tests.test_install import other_build
 
 IMAGE, OTHER = "localhost/pycni:dev", "localhost/pycni:other"
 OTHER_BUILD = "c" * 12
+SLEEP = ("/bin/busybox", "sleep", "2147483647")
 OVERLAYS = {"kindnet": "routes", "vxlan": "vxlan"}  # by the name of their conflist
 READY = "curl --silent --fail 127.0.0.1:9473/readyz"
 
 
 def archives(frozen_bin: Path, folder: Path) -> list[Path]:
-    """Return the archives of our image, and of that of another build."""
-    builds = {IMAGE: frozen_bin, OTHER: other_build(frozen_bin, folder / "bin", OTHER_BUILD)}
-    found = []
-    for name, programs in builds.items():
-        place = folder / name.rpartition(":")[2]
-        place.mkdir()
-        found.append(image.build(programs, place, name))
-    return found
+    """Return the archives of all images: what pods run, ours, and that of another build of ours."""
+    other = other_build(frozen_bin, folder / "bin", OTHER_BUILD)
+    return [
+        pods.build(folder / "pause.tar", components.PAUSE, SLEEP),
+        pods.build(folder / "web.tar"),
+        *(
+            image.build(programs, _folder(folder / name.rpartition(":")[2]), name)
+            for name, programs in ((IMAGE, frozen_bin), (OTHER, other))
+        ),
+    ]
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def apply(cluster: Cluster) -> None:

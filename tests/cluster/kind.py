@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import lab
-from tests.cluster.cluster import PATIENCE
 from tests.conftest import ROOT
 
-NAME = "pycni-test"
+NAME = "pycni"  # deploy/kind knows the control plane by its name
 CONFIG = ROOT / "deploy/kind/cluster.yaml"
 KUBEADM = "kubeadm token create --print-join-command"
 # what kubeadm leaves, and what the network has written to the disk
@@ -75,7 +74,6 @@ def running(folder: Path) -> Iterator[KindCluster]:
     words = f"--name {NAME} --kubeconfig {kubeconfig}"
     lab.run(f"kind create cluster {words} --config {CONFIG} --wait 0s --retain")
     try:
-        lab.run(f"kubectl --kubeconfig={kubeconfig} wait --for=create node --all --timeout={PATIENCE}s")
         yield KindCluster(kubeconfig)
     finally:
         lab.run(f"kind delete cluster {words}")
