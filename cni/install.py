@@ -6,7 +6,7 @@ come before the first program that needs them.  Those of the build before stay, 
 of it are still at work; an installation after the next hour removes them.  Killed at any point,
 the suite works, and the next installation takes the left-overs away.
 
-What others had under our names before the first installation is kept, and comes back when ours goes.
+What others had under our names before the first installation is kept; it comes back when ours goes.
 """
 
 import fcntl

@@ -63,9 +63,7 @@ def _runs(cause: str) -> CniError:
     return CniError(Code.TRY_AGAIN, msg, "stop it first: systemctl disable --now pycnid")
 
 
-def find(
-    settings: Settings, net_d: Path, programs: Path | None, *, leases: bool
-) -> Iterator[Item]:
+def find(settings: Settings, net_d: Path, programs: Path | None, *, leases: bool) -> Iterator[Item]:
     """Yield what there is, in the order in which it is to go: first what brings new pods.
 
     `programs` is the directory that the programs shall be taken from, if at all.

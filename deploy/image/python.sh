@@ -1,6 +1,8 @@
 #!/bin/sh
 # Give a Debian a Python that ./build.sh can freeze: its own if that is 3.11 or newer, else that of
 # Debian 12, made here of Debian's sources (which apt checks) with Debian 12's OpenSSL.
+#
+# PROFILE names tests of Python's own to be optimized by (json, …); it takes longer then.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 SUITE=bookworm
@@ -28,12 +30,21 @@ make_openssl() {
     ldconfig
 }
 
+# Modules that are part of Python itself, as in Debian's: a program that is handed over to the agent
+# loads no other (cni/handover.py), and each one is a file less to be found.
+BUILT_IN="_bisect _blake2 _csv _datetime _elementtree _heapq _md5 _opcode _pickle _posixsubprocess
+_random _sha1 _sha256 _sha3 _sha512 _socket _statistics _struct array binascii cmath fcntl grp math
+pyexpat select spwd syslog unicodedata zlib"
+
 make_python() {
     source_of python3.11
-    ./configure -q --enable-shared --with-openssl=/usr/local --with-lto --without-ensurepip \
+    for name in $BUILT_IN; do
+        sed -n "s/^#\(${name}[[:space:]]\)/\1/p" Modules/Setup
+    done >>Modules/Setup.local
+    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat --with-lto \
         ${PROFILE:+--enable-optimizations}
     make -s -j"$JOBS" ${PROFILE:+PROFILE_TASK="-m test --pgo $PROFILE"} >/dev/null
-    make -s install >/dev/null
+    make -s install >/dev/null 2>&1
     ldconfig
 }
 
@@ -42,7 +53,7 @@ if is_new_enough; then
     install python3
     exit
 fi
-install build-essential ca-certificates dpkg-dev libffi-dev xz-utils zlib1g-dev
+install build-essential ca-certificates dpkg-dev libexpat1-dev libffi-dev xz-utils zlib1g-dev
 for part in debian "debian-security $SUITE-security"; do
     # shellcheck disable=SC2086  # one or two words
     set -- $part
@@ -51,3 +62,4 @@ done >/etc/apt/sources.list.d/python.list
 apt-get -qq update
 make_openssl
 make_python
+rm -rf /usr/src/openssl /usr/src/python3.11

@@ -1,12 +1,13 @@
 """The network that is under test: deploy/kind as people apply it, and images of ours."""
 
-import json
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.cluster import components
 from tests.cluster.cluster import PATIENCE, Cluster, NodeView
 from tests.deploy import image, manifests
-from tests.deploy.manifests import DEPLOY
+from tests.deploy.manifests import DEPLOY, Object
 from tests.runtimes import image as pods
 from tests.runtimes.leftovers import wait_for
 from tests.test_install import other_build
@@ -15,6 +16,7 @@ IMAGE, OTHER = "localhost/pycni:dev", "localhost/pycni:other"
 OTHER_BUILD = "c" * 12
 SLEEP = ("/bin/busybox", "sleep", "2147483647")
 OVERLAYS = {"kindnet": "routes", "vxlan": "vxlan"}  # by the name of their conflist
+BEFORE_1_30 = DEPLOY / "kubernetes/before-1.30"
 READY = "curl --silent --fail 127.0.0.1:9473/readyz"
 
 
@@ -36,14 +38,18 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def apply(cluster: Cluster) -> None:
-    """Give a cluster its network.
+def objects(overlay: Path) -> list[Object]:
+    """Return what a folder of deploy/ is for an API as old as that of the tests."""
+    with TemporaryDirectory() as place:
+        resources, component = (os.path.relpath(path, place) for path in (overlay, BEFORE_1_30))
+        text = f"resources: [{resources}]\ncomponents: [{component}]\n"
+        (Path(place) / "kustomization.yaml").write_text(text)
+        return manifests.render(Path(place))
 
-    It is older than some fields, which it ignores: kubectl of its age would refuse them.
-    """
-    objects = manifests.render(DEPLOY / "kind" / OVERLAYS[cluster.network])
-    whole = {"apiVersion": "v1", "kind": "List", "items": objects}
-    cluster.kubectl("apply --validate=false --filename=-", stdin=json.dumps(whole))
+
+def apply(cluster: Cluster) -> None:
+    """Give a cluster its network."""
+    cluster.apply(*objects(DEPLOY / "kind" / OVERLAYS[cluster.network]))
 
 
 def wait_registered(cluster: Cluster, *names: str) -> None:

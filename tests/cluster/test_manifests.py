@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import deployment
 from tests.cluster.cluster import Cluster
 from tests.deploy import manifests
 from tests.deploy.manifests import DEPLOY, Object
@@ -21,7 +22,7 @@ def judge(cluster: Cluster, objects: list[Object]) -> list[str]:
     "overlay", manifests.overlays(), ids=lambda path: str(path.relative_to(DEPLOY))
 )
 def test_the_api_takes_what_is_deployed(cluster: Cluster, overlay: Path) -> None:
-    objects = manifests.render(overlay)
+    objects = deployment.objects(overlay)
 
     said = judge(cluster, objects)
 
@@ -30,7 +31,7 @@ def test_the_api_takes_what_is_deployed(cluster: Cluster, overlay: Path) -> None
 
 
 def test_the_api_refuses_what_is_wrong(cluster: Cluster) -> None:
-    objects = manifests.render(DEPLOY / "kind/routes")
+    objects = deployment.objects(DEPLOY / "kind/routes")
     manifests.pod(objects)["hostNetwok"] = True
 
     with pytest.raises(AssertionError, match="hostNetwok"):

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -64,14 +66,26 @@ def api(host: None, pki: Pki) -> Iterator[int]:  # noqa: ARG001  # on the node's
         server.store.put("node1", _node("node1", NODE, POD_CIDR))
         server.store.put("node2", _node("node2", OUTSIDE, OTHER_POD_CIDR))
         os.write(writer, str(server.port).encode())
-        signal.pause()
-        os._exit(0)
+        _resolve()
     os.close(writer)
     port = os.read(reader, 10)
     os.close(reader)
     yield int(port)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def _resolve() -> NoReturn:
+    """Be a name server to which every name is 127.0.0.1 (RFC 1035), and no IPv6 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 53))
+        while True:
+            query, client = server.recvfrom(512)
+            end = query.index(b"\0", 12) + 5  # of the question: name, type, class
+            found = query[end - 4 : end - 2] == b"\0\1"
+            head = query[:2] + b"\x81\x80" + struct.pack("!4H", 1, found, 0, 0)
+            answer = b"\xc0\x0c" + struct.pack("!2HIH", 1, 1, 1, 4) + b"\x7f\0\0\1"
+            server.sendto(head + query[12:end] + answer * found, client)
 
 
 def _node(name: str, address: str, cidr: str) -> Any:
@@ -131,7 +145,7 @@ def deployed(
     """Return a node with the reference plugins and no network, to which nothing is deployed yet."""
     objects = manifests.render(DEPLOY / "kubernetes" / network)
     settings = yaml.safe_load(manifests.config_map(objects, "pycni")["agent.yaml"])
-    settings["nodes"] = {"apiServer": f"https://127.0.0.1:{api}"}
+    settings["nodes"] = {"apiServer": f"https://api.test:{api}"}
     files = {
         **manifests.config_map(objects, "pycni-templates"),
         "agent.yaml": json.dumps(settings),

@@ -80,7 +80,8 @@ class Kubelet:
         security = message((1, self._namespaces(spec)))
         metadata = message((1, "pycni"), (2, f"uid-{self.runs}"), (3, "kube-system"))
         linux = message((1, f"/{self.runtime.node.cgroup}"), (2, security))
-        return message((1, metadata), (3, str(LOGS)), (8, linux))
+        dns = message((1, "127.0.0.1"))  # the node's own, as dnsPolicy Default means
+        return message((1, metadata), (3, str(LOGS)), (4, dns), (8, linux))
 
     def _namespaces(self, spec: Object) -> bytes:
         assert spec["hostNetwork"]
@@ -89,11 +90,11 @@ class Kubelet:
     def _volume(self, volume: Object) -> Path:
         """Return the directory that is mounted for a volume."""
         if "hostPath" in volume:
-            path = Path(volume["hostPath"]["path"])
+            path = Path(str(volume["hostPath"]["path"]))
             if volume["hostPath"].get("type") == "DirectoryOrCreate":
                 path.mkdir(parents=True, exist_ok=True)
             return path
-        place = VOLUMES / f"{self.runs}" / volume["name"]
+        place = VOLUMES / f"{self.runs}" / str(volume["name"])
         place.mkdir(parents=True)
         if "projected" in volume:
             for name, text in self.files.items():
