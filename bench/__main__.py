@@ -106,7 +106,7 @@ CASES = {
     "m": Case(
         "pods on a node of a cluster",
         "A real Kubernetes of four nodes (tests/cluster) with deploy/kind's network.  On one of"
-        " them, whose kubelet stands still, containerd gets a kubelet's calls (by curl, which is"
+        " them, whose kubelet has ended, containerd gets a kubelet's calls (by curl, which is"
         " some 10 ms of each); the conflist is the same for both sides, and so is all but the"
         " programs that it names.  Most of a pod's time is containerd's and runc's."
         f"  {cluster.AT_ONCE} at once share the machine's processors with the cluster.",

@@ -5,7 +5,6 @@ finds its programs in /opt/cni/bin, which is a link: to ours or to the reference
 """
 
 import os
-import signal
 import socket
 import sys
 import time
@@ -52,12 +51,12 @@ class Bench:
         (place / "new").rename(place / "bin")
 
     def round(self, side: str, *, counts: bool) -> None:
-        """Take one sample of each kind on that side; the agent must have served ours alone."""
+        """Take one sample of each kind on that side; the agent must have served ours."""
         self.use(side)
         before = lab.faults_of_children(self.zygote)
         samples = {**self._one(), **self._many()}
-        if (lab.faults_of_children(self.zygote) > before) is not (side == "warm"):
-            raise FailedError(f"the agent served the wrong side: {side}")
+        if side == "warm" and lab.faults_of_children(self.zygote) == before:
+            raise FailedError("the agent has served nothing: what was measured is not warm")
         for what, seconds in samples.items() if counts else ():
             self.seconds.setdefault((what, side), []).append(seconds)
 
@@ -104,8 +103,7 @@ def _bench() -> Iterator[Bench]:
             deployment.apply(cluster)
             deployment.wait_ready(cluster, *cluster.nodes)
             node = provider.nodes[cluster.provider.workers[0]]
-            # it would end pods that it does not know
-            node.signal("kubelet", signal.SIGSTOP)
+            node.stop("kubelet")  # it would end pods that it does not know
             (node.disk / "opt/cni/bin").rename(node.disk / "opt/cni/ours")
             yield Bench(node, Cri(node.path(components.RUNTIME), "bench"), _zygote(node))
 

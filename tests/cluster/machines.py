@@ -1,6 +1,7 @@
 """Machines made of namespaces: each is held by its first process, and gone with it."""
 
 import os
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ class Machine:
     def end(self) -> None:
         """End the machine, as by pulling its plug."""
         with suppress(ProcessLookupError):
-            os.kill(self.pid, 9)
+            os.kill(self.pid, signal.SIGKILL)
         self._first.wait(WAIT)
 
 
@@ -120,17 +121,12 @@ class Node(Machine):
         """Return where a service's log is."""
         return self.disk / f"var/log/{name}.log"
 
-    def process(self, name: str) -> int:
-        """Return the pid of a service, as the test sees it."""
-        return lab.children(self._services[name].pid)[0]
-
-    def signal(self, name: str, number: int) -> None:
-        """Send a service a signal."""
-        os.kill(self.process(name), number)
-
-    def wait(self, name: str) -> None:
-        """Wait until a service has ended."""
-        self._services.pop(name).wait(WAIT)
+    def stop(self, name: str) -> None:
+        """End a service for good; what it has started stays."""
+        service = self._services.pop(name)
+        for pid in lab.children(service.pid):
+            os.kill(pid, signal.SIGKILL)
+        service.wait(WAIT)
 
     def fallen(self) -> list[str]:
         """Return the services that have ended though nobody told them to."""

@@ -146,10 +146,15 @@ def _import(node: Node, archive: Path) -> None:
 
 @contextmanager
 def running(folder: Path, kube_bin: Path, workers: int = 3) -> Iterator[NetnsCluster]:
-    """Run a cluster until the end of the block; then nothing of it is left but `folder`."""
+    """Run a cluster until the end of the block; then nothing of it is left but `folder`.
+
+    A service that has ended by itself fails the test: nobody starts it again.
+    """
     cluster = NetnsCluster(folder, kube_bin, workers)
     try:
         cluster.start()
         yield cluster
+        fallen = {name: node.fallen() for name, node in cluster.nodes.items()}
+        assert not any(fallen.values()), fallen
     finally:
         cluster.end()
