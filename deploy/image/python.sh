@@ -1,8 +1,6 @@
 #!/bin/sh
 # Give a Debian a Python that ./build.sh can freeze: its own if that is 3.11 or newer, else that of
 # Debian 12, made here of Debian's sources (which apt checks) with Debian 12's OpenSSL.
-#
-# PROFILE names tests of Python's own to be optimized by (json, …); it takes longer then.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 SUITE=bookworm
@@ -11,7 +9,9 @@ JOBS=$(nproc)
 
 install() { apt-get -qq install -y --no-install-recommends "$@" >/dev/null; }
 
-is_new_enough() { apt-cache policy python3 | grep -Eq 'Candidate: 3\.(1[1-9]|[2-9][0-9])'; }
+has_python() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+offers_python() { apt-cache policy python3 | grep -Eq 'Candidate: 3\.(1[1-9]|[2-9][0-9])'; }
 
 # Unpack Debian's source package $1 into /usr/src/$1.
 source_of() {
@@ -41,15 +41,17 @@ make_python() {
     for name in $BUILT_IN; do
         sed -n "s/^#\(${name}[[:space:]]\)/\1/p" Modules/Setup
     done >>Modules/Setup.local
-    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat --with-lto \
-        ${PROFILE:+--enable-optimizations}
-    make -s -j"$JOBS" ${PROFILE:+PROFILE_TASK="-m test --pgo $PROFILE"} >/dev/null
+    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat --with-lto
+    make -s -j"$JOBS" >/dev/null
     make -s install >/dev/null 2>&1
     ldconfig
 }
 
+if has_python; then
+    exit
+fi
 apt-get -qq update
-if is_new_enough; then
+if offers_python; then
     install python3
     exit
 fi

@@ -70,6 +70,16 @@ def test_a_node_is_ready_with_programs_first_and_the_conflist_last(deployed: Dep
     assert "WARNING" not in deployed.kubelet.log("pycnid")
 
 
+@pytest.mark.parametrize("network", ["vxlan"])
+def test_the_agent_sets_what_a_container_has_read_only(deployed: Deployed) -> None:
+    Path("/proc/sys/net/ipv4/conf/default/rp_filter").write_text("1")
+
+    deployed.start()
+
+    value = Path("/proc/sys/net/ipv4/conf/pycni-vxlan/rp_filter").read_text()
+    assert value == "2\n"
+
+
 def test_programs_are_served_from_within_the_container(deployed: Deployed) -> None:
     deployed.start()
 
