@@ -1,5 +1,6 @@
 """The network that is under test: deploy/kind as people apply it, and images of ours."""
 
+import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,8 +39,11 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def objects(overlay: Path) -> list[Object]:
-    """Return what a folder of deploy/ is for an API as old as that of the tests."""
+def objects(cluster: Cluster, overlay: Path) -> list[Object]:
+    """Return what a folder of deploy/ is for this cluster: one before 1.30 wants it otherwise."""
+    version = json.loads(cluster.kubectl("get --raw /version"))
+    if int(version["minor"].rstrip("+")) >= 30:
+        return manifests.render(overlay)
     with TemporaryDirectory() as place:
         resources, component = (os.path.relpath(path, place) for path in (overlay, BEFORE_1_30))
         text = f"resources: [{resources}]\ncomponents: [{component}]\n"
@@ -49,7 +53,7 @@ def objects(overlay: Path) -> list[Object]:
 
 def apply(cluster: Cluster) -> None:
     """Give a cluster its network."""
-    cluster.apply(*objects(DEPLOY / "kind" / OVERLAYS[cluster.network]))
+    cluster.apply(*objects(cluster, DEPLOY / "kind" / OVERLAYS[cluster.network]))
 
 
 def wait_registered(cluster: Cluster, *names: str) -> None:

@@ -22,7 +22,7 @@ def judge(cluster: Cluster, objects: list[Object]) -> list[str]:
     "overlay", manifests.overlays(), ids=lambda path: str(path.relative_to(DEPLOY))
 )
 def test_the_api_takes_what_is_deployed(cluster: Cluster, overlay: Path) -> None:
-    objects = deployment.objects(overlay)
+    objects = deployment.objects(cluster, overlay)
 
     said = judge(cluster, objects)
 
@@ -31,7 +31,7 @@ def test_the_api_takes_what_is_deployed(cluster: Cluster, overlay: Path) -> None
 
 
 def test_the_api_refuses_what_is_wrong(cluster: Cluster) -> None:
-    objects = deployment.objects(DEPLOY / "kind/routes")
+    objects = deployment.objects(cluster, DEPLOY / "kind/routes")
     manifests.pod(objects)["hostNetwok"] = True
 
     with pytest.raises(AssertionError, match="hostNetwok"):
