@@ -92,8 +92,11 @@ need_bench_python() {
     echo "$wanted" >"$VENV/stamp-bench"
 }
 
-# Tell whether these arguments of pytest may run tests/cluster: they name it, or no place at all.
-want_cluster() { [[ " $*" != *" tests/"* || " $*" == *" tests/cluster"* ]]; }
+# Tell whether these arguments of pytest may run tests/cluster, which has nodes of our own unless
+# PYCNI_CLUSTER says kind: they name it, or no place at all.
+want_cluster() {
+    [[ ${PYCNI_CLUSTER:-netns} == netns && (" $*" != *" tests/"* || " $*" == *" tests/cluster"*) ]]
+}
 
 # Set KUBE_BIN_DIR, unless it is set, to the programs of Kubernetes; they are built once.
 need_kubernetes() {
@@ -195,9 +198,9 @@ test)
     command -v kubectl >/dev/null || die "kubectl is missing: 1.22 or newer, newer than Debian's"
     lock
     need_packages "${TEST_PACKAGES[@]}"
+    ! want_cluster "$@" || need_kubernetes
     freeze
     unlock
-    ! want_cluster "$@" || need_kubernetes
     "$PYTHON" -m pytest -n 2 --dist loadgroup "$@"
     ;;
 bench)
@@ -206,8 +209,8 @@ bench)
     need_packages "${BENCH_PACKAGES[@]}"
     freeze
     need_bench_python
-    unlock
     [[ $# -gt 0 && " $* " != *" m "* ]] || need_kubernetes
+    unlock
     "$PYTHON" -m bench "$@"
     ;;
 demo)

@@ -12,7 +12,7 @@ from tests.cluster import pods
 from tests.cluster.pods import Json, Pod
 from tests.runtimes.leftovers import wait_for
 
-PATIENCE = 120  # seconds for what takes a few, on a machine that does other things too
+PATIENCE = 300  # seconds for what takes a few, on a machine that does other things too
 
 
 class Provider(Protocol):

@@ -159,7 +159,7 @@ def make_cgroup(name: str) -> None:
 
 def remove_cgroups(name: str) -> None:
     """Remove a control group with all in it."""
-    leftovers.wait_for(lambda: _removed(name), f"the control groups of {name} to be free")
+    leftovers.wait_for(lambda: _removed(name), f"the control groups of {name} to be free", WAIT)
 
 
 def _removed(name: str) -> bool:

@@ -2,19 +2,19 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from tests import lab
 from tests.cluster import components, machines
+from tests.cluster.cluster import PATIENCE
 from tests.cluster.components import CONFIG, RUNTIME_SERVICE
 from tests.cluster.machines import Node, Switch
 from tests.runtimes.leftovers import wait_for
 
 ROUTER, OUTSIDE = "172.18.0.1/16", "172.18.0.100"
 CONTROL_PLANE = "pycni-control-plane"  # names as kind gives them
-PATIENCE = 120  # seconds for what takes ten, on a machine that does other things too
 
 
 class NetnsCluster:
@@ -23,16 +23,14 @@ class NetnsCluster:
     outside, control_plane = OUTSIDE, CONTROL_PLANE
 
     def __init__(self, folder: Path, kube_bin: Path, workers: int) -> None:
-        """Make the machines, with nothing running on them yet; their disks are in `folder`."""
+        """Write what the machines have in common; their disks will be in `folder` too."""
         self._folder, self._kube_bin = folder, kube_bin
         self._cgroup = f"pycni-test-{uuid4().hex[:8]}"
         self._numbers = iter(range(2, 100))
         self._archives: list[Path] = []
+        self._stack = ExitStack()
         self.addresses: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}
-        self._switch = Switch(ROUTER)
-        self._outside = machines.outside()
-        self._switch.plug("outside", self._outside, OUTSIDE)
         every = ["pycni-worker", *(f"pycni-worker{number}" for number in range(2, 9))]
         names, self._spare = [CONTROL_PLANE, *every[:workers]], every[workers:]
         for name in names:
@@ -62,7 +60,13 @@ class NetnsCluster:
         return self.nodes[place].words(*words)
 
     def start(self) -> None:
-        """Start the control plane, then the nodes, which register in the order of their names."""
+        """Start all machines, and once the API answers what makes them nodes."""
+        self._switch = Switch(ROUTER)
+        self._stack.callback(self._switch.end)
+        self._outside = machines.outside()
+        self._stack.callback(self._outside.end)
+        self._switch.plug("outside", self._outside, OUTSIDE)
+        self._stack.callback(machines.remove_cgroups, self._cgroup)
         for name in self.addresses:
             self._boot(name)
         wait_for(self._answers, "the server of the API", PATIENCE)
@@ -127,12 +131,9 @@ class NetnsCluster:
 
     def end(self) -> None:
         """End all machines; what is left is their disks."""
-        for node in self.nodes.values():
-            node.end()
-        self._switch.end()
-        self._outside.end()
-        if self.nodes:
-            machines.remove_cgroups(self._cgroup)
+        with self._stack as stack:
+            for node in self.nodes.values():
+                stack.callback(node.end)
 
 
 def _import(node: Node, archive: Path) -> None:

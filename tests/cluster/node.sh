@@ -10,7 +10,6 @@
 set -eu
 disk=$1 cgroup=$2 programs=$3 root=$1/root
 hostname "${disk##*/}"
-mount --make-rprivate /
 
 # The machine's own programs to look at; what the node writes among them is gone with it.
 mount -t tmpfs layers "$disk/layers"

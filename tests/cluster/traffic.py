@@ -9,7 +9,7 @@ from tests.cluster.pods import Pod
 from tests.runtimes.leftovers import wait_for
 from tests.runtimes.traffic import plain
 
-PATIENCE = 60  # seconds until kube-proxy has told the kernel of a service, for which it takes one
+PATIENCE = 120  # seconds until kube-proxy has told the kernel of a service, for which it takes one
 MANY = 40  # requests; that one of three servers gets none of them happens once in ten million times
 PORT = 9999  # of the server outside
 SERVER = """
