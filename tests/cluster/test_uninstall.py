@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import deployment, traces
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import PATIENCE, Cluster
 from tests.conftest import ROOT
+from tests.runtimes.leftovers import wait_for
 
 SCRIPT = ROOT / "deploy/kubernetes/uninstall.sh"
 FOLDERS = "/etc/cni/net.d /opt/cni/bin /run/pycni /var/lib/pycni /var/lib/cni /run/cni-ipam-state"
@@ -50,3 +51,8 @@ def test_uninstalling_leaves_every_node_as_it_was(cluster: Cluster, kubectl: str
         assert {"files", "tables", "routes"} <= set(before[node])
         assert left_on(cluster, node) == {}
         assert traces.veths(cluster, node) == set()
+    wait_for(
+        lambda: not any(cluster.node(node).is_ready for node in cluster.nodes),
+        "the nodes to say that they have no network",
+        PATIENCE,
+    )
