@@ -15,11 +15,11 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from cni.agent import rehearsal, worker
+from cni.agent import pages, rehearsal, worker
 from cni.programs import PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -56,22 +56,32 @@ class _Worker:
     asked: bool = False
 
 
-def load() -> None:
-    """Load all that a worker may need, and keep it where a fork shares it."""
+def load() -> list[pages.Range]:
+    """Load all that a worker may need, and keep it where a fork shares it.
+
+    Returns the memory that most workers will write to.
+    """
     for name in (*(program.module for program in PROGRAMS.values()), *LOADED):
         importlib.import_module(name)
     rehearsal.rehearse()
     gc.collect()
     gc.freeze()
+    return rehearsal.watch()
 
 
 class Zygote:
     """Forks a worker for each caller of `listener`, until SIGTERM."""
 
     def __init__(
-        self, listener: socket.socket, build: str, limits: Limits, main: Callable[[], int]
+        self,
+        listener: socket.socket,
+        build: str,
+        limits: Limits,
+        main: Callable[[], int],
+        written: Iterable[pages.Range] = (),
     ) -> None:
         self._listener, self._build, self._limits, self._main = listener, build, limits, main
+        self._written = written
         self._spare: set[int] = set()
         self._busy: dict[int, _Worker] = {}
         self._stopping = False
@@ -169,6 +179,7 @@ class Zygote:
             worker.prepare()
             for file in (self._wake, self._woken, self._found, self._alive):
                 os.close(file)
+            pages.populate(self._written)
             connection = self._next_caller()
             os.write(self._finds, PID.pack(os.getpid()))
             for file in (self._finds, self._over):
