@@ -1,14 +1,13 @@
 """A first invocation of each program, in namespaces of its own, before anybody asks.
 
 What Python and pyroute2 make up at first use (message tables, patterns, imports within functions)
-is then there for every worker: that saves a fifth of an ADD.  A second one, each invocation in a
-process of its own as a worker is, tells which pages workers write to (cni/agent/pages.py).
+is then there for every worker: that saves a fifth of an ADD.  A second one, by workers, tells
+which pages workers write to (cni/agent/pages.py).
 """
 
 import ctypes
 import json
 import logging
-import marshal
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 from cni import skel
 from cni.agent import pages
+from cni.agent.observe import observe
 from cni.kernel.netlink import close_lingering
 from cni.kernel.netns import CLONE_NEWNET
 
@@ -38,11 +38,11 @@ def rehearse() -> None:
 
 
 def watch() -> list[pages.Range]:
-    """Do it again, and return the memory that many of the invocations write to."""
+    """Do it again, by workers, and return the memory that many of them write to."""
     written: list[set[int]] = []
 
     def call(program: str, verb: str, conf: Json, netns: str) -> str:
-        output, found = _in_child(lambda: _call(program, verb, conf, netns))
+        output, found = observe(program, _environment(verb, netns), _stdin(conf))
         written.append(found)
         return output
 
@@ -59,33 +59,6 @@ def _perform(call: Call) -> None:
         log.warning("the first invocations will be slower: %s", error)
     finally:
         shutil.rmtree(leases, ignore_errors=True)
-
-
-def _in_child(run: Callable[[], str]) -> tuple[str, set[int]]:
-    """Return what `run` returns in a process of its own, and the pages that it has written to.
-
-    Raises ValueError when it fails there.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        try:
-            memory = pages.writable()
-            output = run()
-            with open(writer, "wb") as file:
-                marshal.dump((output, pages.own(memory)), file)
-        except (OSError, ValueError) as error:
-            log.warning("%s", error)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        said = file.read()
-    os.waitpid(child, 0)
-    if not said:
-        raise ValueError("a rehearsal in a process of its own failed")
-    output, written = marshal.loads(said)  # noqa: S302  # from our own child
-    return output, written
 
 
 @contextmanager
@@ -135,16 +108,23 @@ def _play(leases: str, netns: str, call: Call) -> None:
 
 def _call(program: str, verb: str, conf: Json, netns: str) -> str:
     """Return what `program` prints.  Raises ValueError when it refuses."""
+    output, status = skel.run(program, _environment(verb, netns), lambda: _stdin(conf))
+    if status:
+        message = f"{program} {verb}: {output}"
+        raise ValueError(message)
+    return output
+
+
+def _stdin(conf: Json) -> bytes:
+    return json.dumps(conf).encode()
+
+
+def _environment(verb: str, netns: str) -> dict[str, str]:
     own = sys.executable if getattr(sys, "frozen", False) else sys.argv[0]
-    env = {
+    return {
         "CNI_COMMAND": verb,
         "CNI_CONTAINERID": NAME,
         "CNI_NETNS": netns,
         "CNI_IFNAME": "eth0",
         "CNI_PATH": os.path.dirname(own),
     }
-    output, status = skel.run(program, env, lambda: json.dumps(conf).encode())
-    if status:
-        message = f"{program} {verb}: {output}"
-        raise ValueError(message)
-    return output
