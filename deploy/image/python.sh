@@ -1,6 +1,7 @@
 #!/bin/sh
 # Give a Debian a Python that ./build.sh can freeze: its own if that is 3.11 or newer, else that of
 # Debian 12, made here of Debian's sources (which apt checks) with Debian 12's OpenSSL.
+# OPTIMIZE are more options of its configure.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 SUITE=bookworm
@@ -41,7 +42,8 @@ make_python() {
     for name in $BUILT_IN; do
         sed -n "s/^#\(${name}[[:space:]]\)/\1/p" Modules/Setup
     done >>Modules/Setup.local
-    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat --with-lto
+    # shellcheck disable=SC2086  # any number of words
+    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat ${OPTIMIZE:-}
     make -s -j"$JOBS" >/dev/null
     make -s install >/dev/null 2>&1
     ldconfig

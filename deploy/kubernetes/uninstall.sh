@@ -11,9 +11,16 @@ patience=${1:-120}
 own=(-n kube-system -l app.kubernetes.io/name=pycni)
 jobs=(-n kube-system -l app.kubernetes.io/name=pycni-cleanup)
 
-image=$(kubectl get daemonset "${own[@]}" -o 'jsonpath={.items[0].spec.template.spec.containers[0].image}')
+# of the DaemonSet, or of what was left to do the last time
+images=$(kubectl get daemonset,job -n kube-system -l 'app.kubernetes.io/name in (pycni, pycni-cleanup)' \
+    -o 'jsonpath={.items[*].spec.template.spec.containers[0].image}')
+image=${images%% *}
+[[ $image ]] || {
+    echo "uninstall.sh: pycni is not in this cluster" >&2
+    exit 1
+}
 kubectl delete daemonset "${own[@]}" --wait
-kubectl wait --for=delete pod "${own[@]}" --timeout=300s
+kubectl wait --for=delete pod "${own[@]}" --timeout=300s || [[ ! $(kubectl get pod "${own[@]}" -o name) ]]
 
 kubectl delete job "${jobs[@]}" --ignore-not-found
 for node in $(kubectl get nodes -o 'jsonpath={.items[*].metadata.name}'); do

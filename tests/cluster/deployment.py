@@ -1,7 +1,6 @@
 """The network that is under test: deploy/kind as people apply it, and images of ours."""
 
 import json
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +8,7 @@ from tests.cluster import components
 from tests.cluster.cluster import PATIENCE, Cluster, NodeView
 from tests.deploy import image, manifests
 from tests.deploy.manifests import DEPLOY, Object
+from tests.deploy.test_manifests import before_1_30
 from tests.runtimes import image as pods
 from tests.runtimes.leftovers import wait_for
 from tests.test_install import other_build
@@ -17,7 +17,6 @@ IMAGE, OTHER = "localhost/pycni:dev", "localhost/pycni:other"
 OTHER_BUILD = "c" * 12
 SLEEP = ("/bin/busybox", "sleep", "2147483647")
 OVERLAYS = {"kindnet": "routes", "vxlan": "vxlan"}  # by the name of their conflist
-BEFORE_1_30 = DEPLOY / "kubernetes/before-1.30"
 READY = "curl --silent --fail 127.0.0.1:9473/readyz"
 
 
@@ -45,10 +44,7 @@ def objects(cluster: Cluster, overlay: Path) -> list[Object]:
     if int(version["minor"].rstrip("+")) >= 30:
         return manifests.render(overlay)
     with TemporaryDirectory() as place:
-        resources, component = (os.path.relpath(path, place) for path in (overlay, BEFORE_1_30))
-        text = f"resources: [{resources}]\ncomponents: [{component}]\n"
-        (Path(place) / "kustomization.yaml").write_text(text)
-        return manifests.render(Path(place))
+        return manifests.render(before_1_30(overlay, Path(place)))
 
 
 def apply(cluster: Cluster) -> None:

@@ -15,6 +15,9 @@ from cni.agent.settings import Settings
 from cni.cluster import Node
 from cni.handover import SOCKET
 from cni.programs import NAMES
+from tests import lab
+from tests.agent.nodes.kube import KUBE_BIN_DIR, KubeApiServer
+from tests.agent.nodes.pki import Pki
 from tests.conftest import ROOT
 from tests.deploy import image
 from tests.deploy.manifests import (
@@ -162,24 +165,36 @@ def test_kinds_cluster_and_the_agent_agree(network: str) -> None:
     assert [node["role"] for node in cluster["nodes"]] == ["control-plane", *["worker"] * 3]
 
 
-def test_before_1_30_apparmor_is_told_by_an_annotation(tmp_path: Path) -> None:
-    own = DEPLOY / "kubernetes"
-    there = tmp_path / "kubernetes"
-    os.symlink(own, there)
-    overlay = tmp_path / "overlay"
-    overlay.mkdir()
-    (overlay / "kustomization.yaml").write_text(
-        f"resources: [{os.path.relpath(own / 'vxlan', overlay)}]\n"
-        f"components: [{os.path.relpath(own / 'before-1.30', overlay)}]\n"
+def before_1_30(overlay: Path, place: Path) -> Path:
+    """Make, in `place`, an overlay of the overlay, for a Kubernetes that old."""
+    component = DEPLOY / "kubernetes/before-1.30"
+    (place / "kustomization.yaml").write_text(
+        f"resources: [{os.path.relpath(overlay, place)}]\n"
+        f"components: [{os.path.relpath(component, place)}]\n"
     )
+    return place
 
-    template = pick(objects_of(overlay), "DaemonSet")["spec"]["template"]
+
+def test_before_1_30_apparmor_is_told_by_an_annotation(overlay: Path, tmp_path: Path) -> None:
+    template = pick(objects_of(before_1_30(overlay, tmp_path)), "DaemonSet")["spec"]["template"]
 
     assert "appArmorProfile" not in template["spec"]["securityContext"]
     (name,) = (one["name"] for one in template["spec"]["containers"])
     assert template["metadata"]["annotations"] == {
         f"container.apparmor.security.beta.kubernetes.io/{name}": "unconfined"
     }
+
+
+if KUBE_BIN_DIR:
+
+    def test_a_real_api_takes_every_object(
+        overlay: Path, kube: KubeApiServer, pki: Pki, tmp_path: Path
+    ) -> None:
+        rendered = lab.run(f"kubectl kustomize {before_1_30(overlay, tmp_path)}")
+        access = f"--server https://127.0.0.1:{kube.port} --token admin-token"
+        access += f" --certificate-authority {pki.path('ca.crt')}"
+
+        lab.run(f"kubectl {access} apply --server-side --dry-run=server -f -", stdin=rendered)
 
 
 def test_cleaning_up_reaches_all_places_of_the_agent() -> None:
