@@ -201,7 +201,7 @@ test)
     ! want_cluster "$@" || need_kubernetes
     freeze
     unlock
-    "$PYTHON" -m pytest -n 2 --dist loadgroup "$@"
+    "$PYTHON" -m pytest -n 2 "$@"
     ;;
 bench)
     need_root bench

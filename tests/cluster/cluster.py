@@ -111,10 +111,11 @@ class Cluster:
         self.apply(*wanted)
         return self.pods(*(one["metadata"]["name"] for one in wanted))
 
-    def delete(self, *objects: Json) -> None:
-        """Delete objects; return when the API has forgotten them."""
+    def delete(self, *objects: Json, wait: bool = True) -> None:
+        """Delete objects; `wait` until the API has forgotten them."""
         whole = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        words = f"delete --ignore-not-found --timeout={PATIENCE}s --filename=-"
+        words = f"delete --ignore-not-found --wait={str(wait).lower()} --timeout={PATIENCE}s"
+        words += " --filename=-"
         self.kubectl(words, stdin=json.dumps(whole))
 
     def inside(self, pod: Pod, command: str, *, check: bool = True) -> str:

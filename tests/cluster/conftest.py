@@ -6,19 +6,15 @@ PYCNI_CLUSTER says who provides it: `netns`, the default (nodes are namespaces o
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.cluster import deployment, kind, netns, pods
 from tests.cluster.cluster import Cluster, Provider
 from tests.cluster.pods import Pod
-
-# one worker of pytest-xdist has them all, so that no two clusters are up at once
-NETWORKS = [
-    pytest.param(name, marks=pytest.mark.xdist_group("cluster")) for name in ("kindnet", "vxlan")
-]
 
 
 def provided(folder: Path) -> AbstractContextManager[Provider]:
@@ -38,7 +34,7 @@ def archives(frozen_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     return deployment.archives(frozen_bin, tmp_path_factory.mktemp("images"))
 
 
-@pytest.fixture(scope="package", params=NETWORKS)
+@pytest.fixture(scope="package", params=deployment.OVERLAYS)
 def cluster(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -56,9 +52,24 @@ def cluster(
         yield found
 
 
+@contextmanager
+def web_pods(cluster: Cluster) -> Iterator[list[Pod]]:
+    """Run a pod on each worker that serves its name; nobody waits for its end."""
+    app = f"web-{uuid4().hex[:5]}"
+    wanted = [pods.web(f"{app}-{node}", node, app) for node in cluster.provider.workers]
+    yield cluster.run_pods(*wanted)
+    cluster.delete(*wanted, wait=False)
+
+
 @pytest.fixture(scope="module")
 def web(cluster: Cluster) -> Iterator[list[Pod]]:
-    """Return a pod on each worker that serves its name, called web."""
-    wanted = [pods.web(f"web-{node}", node, "web") for node in cluster.provider.workers]
-    yield cluster.run_pods(*wanted)
-    cluster.delete(*wanted)
+    """Return a pod on each worker, the same for all tests of a file."""
+    with web_pods(cluster) as found:
+        yield found
+
+
+@pytest.fixture
+def own_web(cluster: Cluster) -> Iterator[list[Pod]]:
+    """Return a pod on each worker, for tests that nodes do not survive."""
+    with web_pods(cluster) as found:
+        yield found

@@ -10,9 +10,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that runs: its name, node and address; `id` of its container."""
+    """A pod that runs: its name, node and address; `id` is its container's, `app` its label."""
 
     name: str
+    app: str
     node: str
     address: str
     id: str
@@ -25,7 +26,8 @@ def read(said: Json) -> Pod | None:
     running = [one["containerID"] for one in containers if "running" in one["state"]]
     if not running or "deletionTimestamp" in metadata or not status.get("podIP"):
         return None
-    return Pod(metadata["name"], spec["nodeName"], status["podIP"], running[0])
+    app = metadata.get("labels", {}).get("app", "")
+    return Pod(metadata["name"], app, spec["nodeName"], status["podIP"], running[0])
 
 
 def web(name: str, node: str, app: str = "", **port: Any) -> Json:

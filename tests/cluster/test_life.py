@@ -36,9 +36,9 @@ def pinged(cluster: Cluster, source: Pod, target: Pod) -> Iterator[None]:
 
 
 def agents(cluster: Cluster) -> dict[str, str]:
-    """Return the agent's container that runs on each node."""
+    """Return the agent's container that runs on each node that is there."""
     found = [pods.read(one) for one in cluster.get(f"{AGENTS} pods")]
-    return {one.node: one.id for one in found if one}
+    return {one.node: one.id for one in found if one and one.node in cluster.nodes}
 
 
 def all_reach_each_other(cluster: Cluster, every: list[Pod]) -> bool:
@@ -58,9 +58,9 @@ def kill(cluster: Cluster, node: str, container: str) -> None:
 
 
 def test_a_container_that_ends_comes_back_with_the_pods_address(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, own_web: list[Pod]
 ) -> None:
-    old, other, _ = web
+    old, other, _ = own_web
     kill(cluster, old.node, old.id)
 
     new = again(cluster, old)
@@ -70,24 +70,24 @@ def test_a_container_that_ends_comes_back_with_the_pods_address(
 
 
 def test_a_pod_that_is_made_again_is_reached_at_its_new_address(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, own_web: list[Pod]
 ) -> None:
-    wanted = pods.web("again", web[0].node, hostPort=8889)
+    wanted = pods.web("again", own_web[0].node, hostPort=8889)
     (old,) = cluster.run_pods(wanted)
     cluster.delete(wanted)
     (new,) = cluster.run_pods(wanted)
 
     node = cluster.node(new.node).address
     assert new.address != old.address
-    assert client_seen(cluster, web[1], new.address) == web[1].address
+    assert client_seen(cluster, own_web[1], new.address) == own_web[1].address
     assert client_seen(cluster, "outside", f"{node}:8889") == cluster.provider.outside
     cluster.delete(wanted)
 
 
 def test_agents_are_upgraded_one_after_another_without_a_lost_packet(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, own_web: list[Pod]
 ) -> None:
-    one, other, _ = web
+    one, other, _ = own_web
     first = agents(cluster)
     late = [pods.web(f"late-{node}", node) for node in cluster.provider.workers]
 
@@ -105,9 +105,9 @@ def test_agents_are_upgraded_one_after_another_without_a_lost_packet(
 
 
 def test_agents_that_are_killed_come_back_without_a_lost_packet(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, own_web: list[Pod]
 ) -> None:
-    one, other, _ = web
+    one, other, _ = own_web
     first = agents(cluster)
 
     with pinged(cluster, one, other):
@@ -123,10 +123,10 @@ def test_agents_that_are_killed_come_back_without_a_lost_packet(
 
 
 def test_a_rebooted_node_gives_its_pods_new_addresses_and_keeps_no_lease_of_before(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, own_web: list[Pod]
 ) -> None:
     """Its conflist of before makes it Ready at once: there the agent cannot be the first."""
-    *others, old = web
+    *others, old = own_web
     cluster.provider.reboot(old.node)
 
     new = again(cluster, old)
@@ -137,16 +137,16 @@ def test_a_rebooted_node_gives_its_pods_new_addresses_and_keeps_no_lease_of_befo
 
 
 def test_a_node_that_is_replaced_is_reached_and_the_old_one_forgotten(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, own_web: list[Pod]
 ) -> None:
-    *others, gone = web
+    *others, gone = own_web
     old = cluster.node(gone.node)
     new = cluster.provider.replace(gone.node)
     cluster.kubectl(f"delete pod {gone.name} --force --grace-period=0")
     deployment.wait_registered(cluster, new)
     deployment.wait_ready(cluster, new)
 
-    wanted = pods.web(f"web-{new}", new, "web")
+    wanted = pods.web(f"web-{new}", new)
     (pod,) = cluster.run_pods(wanted)
 
     assert all_reach_each_other(cluster, [*others, pod])

@@ -3,7 +3,8 @@
 from ipaddress import ip_address, ip_network
 
 from tests.cluster import pods, traces
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import PATIENCE, Cluster
+from tests.runtimes.leftovers import wait_for
 
 EACH = 30  # pods a node
 FIRST_PORT = 20000
@@ -11,6 +12,7 @@ FIRST_PORT = 20000
 
 def test_thirty_pods_at_once_on_each_node_come_and_go_without_a_trace(cluster: Cluster) -> None:
     nodes = cluster.provider.workers
+    wait_for(lambda: not cluster.get("pods"), "pods of other tests to go", PATIENCE)
     before = {node: traces.on(cluster, node) for node in nodes}
     wanted = [
         pods.web(f"many-{node}-{number}", node, "many", hostPort=FIRST_PORT + number)

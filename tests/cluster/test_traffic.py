@@ -41,8 +41,8 @@ def services(cluster: Cluster, web: list[Pod]) -> Iterator[Services]:
     port = {"type": "NodePort", "ports": [{"port": 80, "nodePort": NODE_PORT}]}
     lone_port = {"type": "NodePort", "ports": [{"port": 80, "nodePort": LONE_PORT}]}
     wanted = [
-        pods.service("web", "web", **port),
-        pods.service("sticky", "web", **AFFINITY),
+        pods.service("web", web[0].app, **port),
+        pods.service("sticky", web[0].app, **AFFINITY),
         pods.service("lone", "lone", **lone_port),
     ]
     lone = pods.web("lone", node, hostPort=HOST_PORT)
@@ -52,7 +52,7 @@ def services(cluster: Cluster, web: list[Pod]) -> Iterator[Services]:
         str(cluster.get(f"service {one}")["spec"]["clusterIP"]) for one in ("web", "sticky", "lone")
     )
     yield Services(web_address, sticky, own, pod)
-    cluster.delete(*wanted, lone)
+    cluster.delete(*wanted, lone, wait=False)
 
 
 def names(web: list[Pod]) -> set[str]:
