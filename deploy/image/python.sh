@@ -45,7 +45,7 @@ make_python() {
     # shellcheck disable=SC2086  # any number of words
     ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat ${OPTIMIZE:-}
     make -s -j"$JOBS" >/dev/null
-    make -s install >/dev/null 2>&1
+    make -s install >/dev/null
     ldconfig
 }
 
