@@ -43,9 +43,10 @@ make_python() {
         sed -n "s/^#\(${name}[[:space:]]\)/\1/p" Modules/Setup
     done >>Modules/Setup.local
     # shellcheck disable=SC2086  # any number of words
-    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat ${OPTIMIZE:-}
+    ./configure -q --enable-shared --with-openssl=/usr/local --with-system-expat \
+        --without-ensurepip ${OPTIMIZE:-}
     make -s -j"$JOBS" >/dev/null
-    make -s install >/dev/null 2>&1
+    make -s install >/dev/null
     ldconfig
 }
 
