@@ -51,7 +51,8 @@ class NetnsCluster:
         """Return what stands before the arguments of kubectl."""
         control = self.nodes[CONTROL_PLANE].pid
         words = ["nsenter", f"--target={control}", "--net", f"{self._kube_bin}/kubectl"]
-        return [*words, f"--kubeconfig={self._folder}/admin.conf"]
+        places = (f"--kubeconfig={self._folder}/admin.conf", f"--cache-dir={self._folder}/cache")
+        return [*words, *places]
 
     def words(self, place: str, *words: str) -> list[str]:
         """Return a command that runs `words` on a node, or on the machine `outside`."""
