@@ -122,19 +122,29 @@ def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
         host.do(*changes)
 
 
-def delete_unused(bridge: str, name: str, but: str = "") -> None:
-    """Remove `name`, unless the bridge has a port (`but` one) or somebody is about to add one."""
+def delete_unused(bridge: str, name: str, domain: str = "") -> None:
+    """Remove `name`, unless the bridge has a port or somebody is about to add one.
+
+    With a `domain` only the ports of its pods count.
+    """
     with netns.alone() as alone, Netlink(ROUTE) as host:
         found = link.get(host, bridge) if alone else None
-        if found and {one.name for one in link.list_all(host, found.index)} <= {but}:
+        if found is None:
+            return
+        ports = link.list_all(host, found.index)
+        if not any(not domain or domain in _domains(one) for one in ports):
             link.delete("", name)
+
+
+def _domains(pair: Link) -> set[str]:
+    """Return the domains that a pod's pair is of, by its names: see `add_names`."""
+    return {name.rpartition("-")[0] for name in pair.altnames}
 
 
 def _take_in_survivors(host: Netlink, device: Link, wanted: Bridge) -> None:
     """Make ports of the network's pairs that lost their bridge: this one replaces it."""
     for one in veth.of_network(host, wanted.network):
-        domains = {name.rpartition("-")[0] for name in one.altnames}
-        if one.master or wanted.domain not in domains:
+        if one.master or wanted.domain not in _domains(one):
             continue
         try:
             host.do(
