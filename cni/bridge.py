@@ -114,7 +114,7 @@ def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
     if wanted.promisc and found.kind == "bridge" and not found.promisc:
         changes.append(link.set_promisc(found.index, found.name))
     if any(one.version == 6 for one in wanted.gateways):
-        sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
+        sysctl.enable_ipv6(found.name)
     if not found.up:
         veth.prepare_host(found.name)
         changes.append(link.set_up(found.index, found.name))

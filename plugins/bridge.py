@@ -13,7 +13,7 @@ from ipaddress import ip_interface, ip_network
 
 from cni import bridge, invoke, macspoof, masquerade, pod, veth, vlan
 from cni.bridge import Bridge, Undo
-from cni.config import Section
+from cni.config import IPAddress, Section
 from cni.errors import CniError, Code, invalid_config
 from cni.invoke import Delegate
 from cni.kernel import link, netns
@@ -22,7 +22,7 @@ from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.names import check_ifname
 from cni.request import Request
-from cni.result import DNS, LEGACY, Interface, Result, Route
+from cni.result import DNS, IP, LEGACY, Interface, Result, Route
 from cni.rollback import rollback, try_all
 from cni.skel import Plugin
 from cni.veth import Pair
@@ -162,16 +162,22 @@ def _lease(request: Request, config: Config, undo: Undo) -> Result:
 def _with_gateways(config: Config, result: Result) -> Result:
     if not config.is_gateway:
         return result
-    ips = tuple(
-        replace(ip, gateway=ip.gateway or ip.address.network.network_address + 1)
-        for ip in result.ips
-    )
+    ips = tuple(replace(ip, gateway=ip.gateway or _first_address(ip)) for ip in result.ips)
     routes = list(result.routes)
     for ip in ips if config.is_default_gateway else ():
         default = DEFAULT_ROUTE[ip.address.version]
         if all(one.dst != default for one in routes):
             routes.append(Route(default, ip.gateway))
     return replace(result, ips=ips, routes=tuple(routes))
+
+
+def _first_address(ip: IP) -> IPAddress:
+    """Return the gateway of who names none.  Raises CniError code 7 when there is no such one."""
+    try:
+        return ip.address.network.network_address + 1
+    except ValueError as error:
+        msg = f"cannot find a gateway for {ip.address}: its subnet has no first address"
+        raise invalid_config(msg, "set the gateway in the ipam section") from error
 
 
 def _bridge(config: Config, network: str, result: Result) -> Bridge:
