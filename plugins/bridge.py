@@ -7,7 +7,7 @@ and in the container, for `10.1.2.5/24`
     10.1.2.0/24 dev eth0 (the kernel's), and IPAM's routes
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
@@ -100,7 +100,7 @@ def add(request: Request) -> Result:
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
-        wanted = _bridge(config, attachment.network, result)
+        wanted = _bridge(config, attachment.network, result.ips)
         bridge.take_over(host, wanted, attachment, result.addresses)
         with netns.shared():
             device = bridge.ensure(host, wanted, undo)
@@ -180,10 +180,10 @@ def _first_address(ip: IP) -> IPAddress:
         raise invalid_config(msg, "set the gateway in the ipam section") from error
 
 
-def _bridge(config: Config, network: str, result: Result) -> Bridge:
+def _bridge(config: Config, network: str, ips: Iterable[IP]) -> Bridge:
     gateways = {
         ip_interface(f"{ip.gateway}/{ip.address.network.prefixlen}"): None
-        for ip in result.ips
+        for ip in ips
         if config.is_gateway and ip.gateway
     }
     return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, tuple(gateways))
@@ -242,7 +242,7 @@ def check(request: Request) -> None:
     result = request.required_prev_result()
     interface = pod.container_interface(request, result)
     ips = pod.ips_on(result, interface)
-    wanted = _bridge(config, request.attachment.network, result)
+    wanted = _bridge(config, request.attachment.network, ips)
     with veth.sockets(request.netns) as (host, container):
         end = pod.check_link(container, interface, "veth", up=config.container_up)
         pod.check_addresses(container, end, ips)

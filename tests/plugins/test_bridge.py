@@ -285,6 +285,17 @@ def test_check_is_content_with_what_add_made_and_changes_nothing(suite: lab.Suit
         verb(suite, "CHECK", conf).ok()
 
 
+def test_check_leaves_to_others_what_they_added_to_the_result(imported: lab.Suite) -> None:
+    """As a chain does whose next program makes an interface, too."""
+    conf = gateway()
+    result = add(imported, conf)
+    ip = {"address": "10.7.0.2/24", "gateway": "10.7.0.1", "interface": len(result["interfaces"])}
+    result["interfaces"].append({"name": "net1", "sandbox": lab.netns_path("pod")})
+    result["ips"].append(ip)
+
+    verb(imported, "CHECK", conf | {"prevResult": result}).ok()
+
+
 def test_gc_keeps_the_valid_and_removes_the_rest(suite: lab.Suite) -> None:
     conf = gateway(ipMasq=True, macspoofchk=True)
     other = gateway("10.9.0.0/24", name="other", bridge="br1", ipMasq=True, macspoofchk=True)
