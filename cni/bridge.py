@@ -14,7 +14,7 @@ from cni import pod, veth
 from cni.attachment import Attachment
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
-from cni.kernel import address, link, netns, sysctl
+from cni.kernel import link, netns, sysctl
 from cni.kernel.bridge import Port, add_bridge, get_port, set_master, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink, Request
@@ -197,49 +197,6 @@ def take_over(
             veth.delete_stale(host, attachment.network, found.index, str(one.ip))
     if addresses:
         veth.take_over(host, attachment, addresses)
-
-
-# the gateways' addresses
-
-
-def gateway_changes(host: Netlink, gateway: Link, wanted: Bridge, *, force: bool) -> list[Request]:
-    """Return what gives `gateway` the addresses that it lacks; nothing when it has them all.
-
-    A network's IPv4 addresses stand alone there, IPv6 ones beside what they do not overlap.
-    Raises CniError code 101 when another stands in the way, or with `force` deletes it.
-    """
-    index, name = gateway.index, gateway.name
-    present = address.get(host, index) if wanted.gateways else []
-    missing = [one for one in wanted.gateways if one not in present]
-    foreign = [one for one in present if one not in wanted.gateways]
-    clashes = {old: new for new in missing for old in foreign if _clash(old, new)}
-    for old, new in () if force else clashes.items():
-        msg = f'"{name}" already has an IP address different from {new}'
-        details = f"it has {old}: use another bridge or subnet, or forceAddress to replace it"
-        raise CniError(Code.ALREADY_ATTACHED, msg, details)
-    return [
-        *(address.delete(index, name, old) for old in clashes),
-        *(address.add(index, name, new) for new in missing),
-    ]
-
-
-def _clash(old: IPInterface, new: IPInterface) -> bool:
-    if old.version != new.version:
-        return False
-    return old.version == 4 or old.network.overlaps(new.network)
-
-
-def change_gateways(host: Netlink, device: Link, changes: Collection[Request]) -> None:
-    """Make the changes, each of which another ADD may have made meanwhile.
-
-    A gateway keeps its MAC: from now on that of the bridge does not change with its ports.
-    """
-    for change in (link.set_address(device), *changes) if changes else ():
-        try:
-            host.do(change)
-        except KernelError as error:
-            if error.errno not in (errno.EEXIST, errno.EADDRNOTAVAIL):
-                raise
 
 
 # CHECK

@@ -22,7 +22,13 @@ LOADED = (plugins.bridge, plugins.ptp, ipam.host_local, firewall, leftovers)  # 
 pytestmark = pytest.mark.usefixtures("host")
 FILES = {  # what both go through is stopped in ptp
     "ptp": ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
-    "bridge": ("plugins/bridge.py", "cni/bridge.py", "cni/vlan.py", "cni/macspoof.py"),
+    "bridge": (
+        "plugins/bridge.py",
+        "cni/bridge.py",
+        "cni/gateways.py",
+        "cni/vlan.py",
+        "cni/macspoof.py",
+    ),
 }
 FIREWALL = {"ptp": ("cni/kernel/firewall.py",), "bridge": ()}
 SUBNETS = ("10.244.0.0/24", "fd00:10:244::/64")
