@@ -212,10 +212,9 @@ def check(host: Netlink, wanted: Bridge, result: Result) -> None:
     device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
     if wanted.promisc and not device.promisc:
         raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
-    if not wanted.gateways:
-        return
-    kind = "veth" if wanted.gateways_in_vlan else "bridge"
-    gateway = pod.check_link(host, known.get(name, Interface(name)), kind)
+    gateway = device
+    if wanted.gateways_in_vlan:
+        gateway = pod.check_link(host, known.get(name, Interface(name)), "veth")
     pod.check_addresses(host, gateway, map(IP, wanted.gateways))
 
 

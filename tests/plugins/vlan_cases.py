@@ -8,6 +8,7 @@ import pytest
 from tests import faults, lab, networks, packets
 from tests.plugins.test_bridge import bridges, gateway, ports
 from tests.plugins.test_bridge_ports import NOBODY, frame_arrives
+from tests.plugins.test_faults import meet
 from tests.pods import add, addresses, verb
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -165,6 +166,12 @@ def test_an_add_that_is_killed_at_any_line_of_a_vlan_is_mended_by_the_next(
         lab.run("ip link del cni0.100")
 
     assert finished
+
+
+def test_two_adds_make_the_gateways_of_a_vlan_wherever_they_meet(imported: lab.Suite) -> None:
+    before = "ip link show cni0.100 >/dev/null 2>&1 && ip link del cni0.100 || :"
+
+    assert meet(imported, GATEWAY, "cni/vlan.py", before=before, step=5) > 30
 
 
 def test_pods_that_lost_their_bridge_get_their_vlans_again(imported: lab.Suite) -> None:
