@@ -6,7 +6,7 @@ from pathlib import Path
 
 # Who may do what: admin everything, agent read nodes, stranger nothing.
 TOKENS = {"admin-token": "admin", "agent-token": "agent", "stranger-token": "stranger"}
-NAMES = "DNS:localhost,DNS:api.test,IP:127.0.0.1,IP:::1,IP:10.0.0.1"
+NAMES = "DNS:localhost,DNS:api.test,IP:127.0.0.1,IP:::1,IP:10.0.0.1,IP:172.18.0.200"
 
 
 @dataclass(frozen=True)
