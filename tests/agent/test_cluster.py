@@ -86,6 +86,20 @@ def test_what_is_broken_is_whole_again_within_ten_seconds(
         assert 'pycni_repairs_total{role="masq",kind="rule"}' in metrics
 
 
+def test_direct_routes_are_back_after_the_network_card_was_down(machines_of: Cluster) -> None:
+    one = machines_of[0]
+    one.start("--template", "", roles=("routes",))
+    one.wait_ready()
+    whole = nodes.state("n1")
+    assert whole["route"] == ["unicast 10.244.2.0/24 via 172.18.0.3 dev eth0 scope global"]
+
+    for command in ("ip link set eth0 down", "ip link set eth0 up"):
+        lab.run(command, netns="n1")
+
+    assert nodes.state("n1") != whole
+    assert heals(whole)
+
+
 def test_a_second_ip_version_comes_to_a_running_cluster(machines_of: Cluster) -> None:
     """In both, pods are seen as themselves in the cluster, and as their node outside."""
     for machine in machines_of:
