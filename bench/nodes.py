@@ -20,7 +20,7 @@ from bench.stats import Row, Summary
 from cni.kernel.netlink import ROUTE, Netlink
 from tests import lab
 from tests.agent.nodes.apiserver import NODES, ApiServer
-from tests.agent.nodes.pki import Pki, make_pki
+from tests.agent.nodes.pki import Pki, kubeconfig, make_pki
 
 COUNTS = {1_000: 2.0, 5_000: 10.0}  # peers, and seconds for all of them
 BYTES = 9_000  # of a node in JSON
@@ -67,21 +67,7 @@ def _make_host() -> None:
 
 def _options(url: str, pki: Pki) -> list[str]:
     """Return the options of the agent."""
-    Path("/run/kubeconfig").write_text(
-        json.dumps(
-            {
-                "current-context": "it",
-                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                "clusters": [
-                    {
-                        "name": "it",
-                        "cluster": {"server": url, "certificate-authority": pki.path("ca.crt")},
-                    }
-                ],
-                "users": [{"name": "it", "user": {"token": "agent-token"}}],
-            }
-        )
-    )
+    Path("/run/kubeconfig").write_text(kubeconfig(pki, url))
     roles = [word for role in ROLES for word in ("--role", role)]
     return [*roles, "--kubeconfig", "/run/kubeconfig", "--node-name", "node-0"]
 

@@ -1,6 +1,5 @@
 """A Kubernetes API for whole nodes: a machine of its own beside them, which can lose its cable."""
 
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from tests import lab
 from tests.agent.nodes.apiserver import ApiServer
 from tests.agent.nodes.cluster import Hand, hand
 from tests.agent.nodes.kube import KUBE_BIN_DIR, KubeApiServer
-from tests.agent.nodes.pki import Pki, make_pki
+from tests.agent.nodes.pki import Pki, kubeconfig, make_pki
 from tests.overlay import nodes
 
 NAME, ADDRESS = "api", "172.18.0.200"
@@ -61,7 +60,7 @@ class Api:
 @contextmanager
 def serve(start: Start, place: Path, *names: str) -> Iterator[Api]:
     """Run an API that knows these nodes, beside the machines of tests.overlay.nodes."""
-    pki, kubeconfig = make_pki(place), place / "config"
+    pki, way = make_pki(place), place / "config"
     lab.add_netns(NAME)
     cable = f"link add {NAME} up master br18 type veth peer name eth0 netns {NAME}"
     nodes.batch("fabric", cable)
@@ -69,9 +68,9 @@ def serve(start: Start, place: Path, *names: str) -> Iterator[Api]:
     nodes.batch(NAME, "route add default via 172.18.0.1")
     with _process(start, pki, place) as port:
         url = f"https://{ADDRESS}:{port}"
-        kubeconfig.write_text(_kubeconfig(pki, url))
+        way.write_text(kubeconfig(pki, url))
         with hand(pki, url) as one:
-            api = Api(kubeconfig, one)
+            api = Api(way, one)
             for name in names:
                 api.add(name)
             yield api
@@ -96,15 +95,3 @@ def _process(start: Start, pki: Pki, place: Path) -> Iterator[int]:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-
-
-def _kubeconfig(pki: Pki, url: str) -> str:
-    cluster = {"server": url, "certificate-authority": pki.path("ca.crt")}
-    return json.dumps(
-        {
-            "current-context": "it",
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "clusters": [{"name": "it", "cluster": cluster}],
-            "users": [{"name": "it", "user": {"token": "agent-token"}}],
-        }
-    )

@@ -1,5 +1,6 @@
 """Certificates and tokens: who is who between the agent and an API."""
 
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,19 @@ def make_pki(directory: Path) -> Pki:
             f" -extfile {name}.ext -out {name}.crt",
         )
     return Pki(directory)
+
+
+def kubeconfig(pki: Pki, url: str) -> str:
+    """Return a kubeconfig file by which the agent reaches an API."""
+    cluster = {"server": url, "certificate-authority": pki.path("ca.crt")}
+    return json.dumps(
+        {
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": cluster}],
+            "users": [{"name": "it", "user": {"token": "agent-token"}}],
+        }
+    )
 
 
 def _key(name: str) -> str:
