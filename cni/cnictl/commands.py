@@ -174,7 +174,7 @@ def peers(config: str, *, as_json: bool) -> int:
 def cleanup(config: str, *, yes: bool, leases: bool) -> None:
     """Remove all of ours from this node: pods lose their network.
 
-    The programs stay in their directory, and bridges stay.
+    The programs stay in their directory, and bridges that others have a port on.
     """
     from cni.cnictl import agent
     from cni.cnictl import cleanup as cleaning
