@@ -8,6 +8,7 @@
 #   ./build.sh bench [ARG…]   freeze, then measure beside the reference plugins; --help tells ARG (root)
 #   ./build.sh demo           freeze, then see pods get their network (root)
 #   ./build.sh install DIR    freeze, then put the programs into DIR, say /opt/cni/bin
+#   ./build.sh image [NAME]   the container image (docker or podman), for deploy/kubernetes
 #   ./build.sh lock           pin the newest Python packages that pyproject.toml allows
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -20,8 +21,8 @@ BENCH_PACKAGES=(
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
-    golang-go iproute2 iptables nftables openssl podman procps runc tcpdump user-mode-linux
-    util-linux
+    golang-go iproute2 iptables nftables openssl podman procps runc shellcheck tcpdump
+    user-mode-linux util-linux
 )
 VENV=$PWD/.venv
 
@@ -177,6 +178,7 @@ freeze)
     ;;
 test)
     need_root test
+    command -v kubectl >/dev/null || die "kubectl is missing: 1.22 or newer, newer than Debian's"
     lock
     need_packages "${TEST_PACKAGES[@]}"
     freeze
@@ -206,6 +208,10 @@ install)
     freeze
     unlock
     "$PYTHON" -m cni.install dist/bin "$1"
+    ;;
+image)
+    "${ENGINE:-$(command -v podman || echo docker)}" build --file deploy/image/Containerfile \
+        ${BASE:+--build-arg "BASE=$BASE"} --tag "${1:-localhost/pycni:dev}" .
     ;;
 lock)
     lock

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 NAME = "localhost/pycni-test:1"  # a tag other than latest: nothing is ever pulled
@@ -15,19 +16,23 @@ PAGE = "#!/bin/sh\necho\necho $REMOTE_ADDR\n"
 
 
 def build(target: Path) -> Path:
-    """Write the image to `target`, an archive in the form of `docker save`; return it."""
-    layer = _layer()
+    """Write the image to `target`; return it."""
+    return save(target, NAME, _layer(), {"Cmd": COMMAND, "StopSignal": "SIGKILL"})
+
+
+def save(target: Path, name: str, layer: bytes, config: Mapping[str, object]) -> Path:
+    """Write an image of one layer to `target`, an archive in the form of `docker save`."""
     digest = hashlib.sha256(layer).hexdigest()
-    config = {
+    described = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
         "os": "linux",
-        "config": {"Cmd": COMMAND, "StopSignal": "SIGKILL"},
+        "config": config,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(target, "w") as archive:
         _add(archive, "layer.tar", layer)
-        _add(archive, "config.json", json.dumps(config).encode())
+        _add(archive, "config.json", json.dumps(described).encode())
         _add(archive, "manifest.json", json.dumps(manifest).encode())
     return target
 
