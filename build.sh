@@ -24,6 +24,10 @@ TEST_PACKAGES=(
     golang-go iproute2 iptables nftables openssl podman procps runc shellcheck tcpdump
     user-mode-linux util-linux
 )
+CLUSTER_PACKAGES=(
+    busybox-static conntrack containerd curl dpkg-dev etcd-server golang-go iproute2 iptables
+    nftables openssl procps runc util-linux
+)
 VENV=$PWD/.venv
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -86,6 +90,19 @@ need_bench_python() {
     say "Python packages for the benchmarks, into .venv"
     "$PYTHON" -m pip install -qq --require-hashes -r requirements-bench.txt
     echo "$wanted" >"$VENV/stamp-bench"
+}
+
+# Tell whether these arguments of pytest may run tests/cluster, which has nodes of our own unless
+# PYCNI_CLUSTER says kind: they name it, or no place at all.
+want_cluster() {
+    [[ ${PYCNI_CLUSTER:-netns} == netns && (" $*" != *" tests/"* || " $*" == *" tests/cluster"*) ]]
+}
+
+# Set KUBE_BIN_DIR, unless it is set, to the programs of Kubernetes; they are built once.
+need_kubernetes() {
+    need_packages "${CLUSTER_PACKAGES[@]}"
+    [[ -n ${KUBE_BIN_DIR:-} ]] || KUBE_BIN_DIR=$(tests/cluster/build-kubernetes)
+    export KUBE_BIN_DIR
 }
 
 # One at a time may set up and build; the lock goes with the process, or at unlock.
@@ -181,6 +198,7 @@ test)
     command -v kubectl >/dev/null || die "kubectl is missing: 1.22 or newer, newer than Debian's"
     lock
     need_packages "${TEST_PACKAGES[@]}"
+    ! want_cluster "$@" || need_kubernetes
     freeze
     unlock
     "$PYTHON" -m pytest -n 2 "$@"
@@ -191,6 +209,7 @@ bench)
     need_packages "${BENCH_PACKAGES[@]}"
     freeze
     need_bench_python
+    [[ $# -gt 0 && " $* " != *" m "* ]] || need_kubernetes
     unlock
     "$PYTHON" -m bench "$@"
     ;;

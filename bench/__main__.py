@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, day, footprint, leases, machine, nodes, overlay, packets, pool
+from bench import chains, cluster, day, footprint, leases, machine, nodes, overlay, packets, pool
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -103,6 +103,15 @@ CASES = {
         " addresses are those that the subnet has lost and no pod has, ENIs' own included."
         f"  A refused ADD is tried again after {pool.RETRY[0]:.0f}-{pool.RETRY[1]:.0f} s.",
         pool.measure,
+    ),
+    "m": Case(
+        "pods on a node of a cluster",
+        "A real Kubernetes of four nodes (tests/cluster) with deploy/kind's network.  On one of"
+        " them, whose kubelet has ended, containerd gets a kubelet's calls (by curl, which is"
+        " some 10 ms of each); the conflist is the same for both sides, and so is all but the"
+        " programs that it names.  Most of a pod's time is containerd's and runc's."
+        f"  {cluster.AT_ONCE} at once share the machine's processors with the cluster.",
+        cluster.measure,
     ),
 }
 
