@@ -144,7 +144,10 @@ def batch(pid: int, *lines: str) -> None:
 
 
 def make_cgroup(name: str) -> None:
-    """Make a control group in every hierarchy of version 1; cpuset's must be filled by hand."""
+    """Make a control group in every hierarchy of version 1; cpuset's must be filled by hand.
+
+    Pods weigh as they do on a node, four of them: as a process for each processor, not as one.
+    """
     tops = [top for top in CGROUPS.iterdir() if (top / "tasks").exists()]
     assert tops, "this machine has no control groups of version 1, which this Kubernetes needs"
     for top in tops:
@@ -155,6 +158,8 @@ def make_cgroup(name: str) -> None:
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if (folder / file).exists():
                     (folder / file).write_text((folder.parent / file).read_text())
+            if (folder / "cpu.shares").exists():
+                (folder / "cpu.shares").write_text(str(4 * 1024 * (os.cpu_count() or 1)))
 
 
 def remove_cgroups(name: str) -> None:
