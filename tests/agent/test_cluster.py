@@ -78,7 +78,7 @@ def test_what_is_broken_is_whole_again_within_ten_seconds(
         assert "no interface has this node's address 172.18.0.2" in cluster[0].page("/readyz")[1]
         nodes.plug("n1")
         assert lab.wait_until(partial(nodes.reachable, "n1", "n2"), HEALED)
-        assert lab.wait_until(cluster[0].is_ready, 1)
+        assert lab.wait_until(cluster[0].is_ready, 5)
     with subtests.test("each repair is told"):
         metrics = cluster[0].page("/metrics")[1]
         for kind in ("device", "address", "neighbour", "fdb", "route"):
@@ -164,7 +164,7 @@ def test_the_conflist_comes_last(machines_of: Cluster) -> None:
     assert lab.wait_until(conflist.exists, HEALED)
     assert len(nodes.state("n1")["route"]) == 2
     assert "masquerade" in lab.run("nft list table inet pycni-node", netns="n1")
-    assert lab.wait_until(one.is_ready, 1)
+    assert lab.wait_until(one.is_ready, 5)
     plugin = json.loads(conflist.read_text())["plugins"][0]
     assert plugin["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
     assert plugin["mtu"] == 1450

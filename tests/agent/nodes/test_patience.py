@@ -123,7 +123,7 @@ def test_it_ends_in_the_middle_of_a_list(faulty: Faulty, make_source: MakeSource
         release.start()
     release.join()
 
-    assert wait_until(lambda: THREAD not in [one.name for one in threading.enumerate()], 1)
+    assert wait_until(lambda: THREAD not in [one.name for one in threading.enumerate()], 10)
 
 
 def test_an_api_that_is_gone_without_a_word_is_noticed(pki: Pki, make_source: MakeSource) -> None:
@@ -137,7 +137,7 @@ def test_an_api_that_is_gone_without_a_word_is_noticed(pki: Pki, make_source: Ma
             with Watcher(make_source(cluster.direct(), pace)) as seen:
                 assert seen.sees_names()
                 lab.run("ip link set eth0 down", netns=netns)
-                assert wait_until(lambda: seen.source.health().last_error != "", 20)
+                assert wait_until(lambda: seen.source.health().last_error != "", 60)
                 lab.run("ip link set eth0 up", netns=netns)
                 cluster.add("n1", "10.0.0.1", "10.244.1.0/24")
                 assert seen.sees_names("n1")
