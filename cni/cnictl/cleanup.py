@@ -71,6 +71,7 @@ def find(settings: Settings, net_d: Path, programs: Path | None, *, leases: bool
     if settings.template and os.path.exists(settings.conflist):
         yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
     yield from _interfaces()
+    yield from _bridges(net_d)
     yield from _overlay(settings)
     yield from _tables()
     for place in PLACES:
@@ -92,6 +93,18 @@ def _interfaces() -> Iterator[Item]:
         ]
     for name in names:
         yield Item(f"the interface {name}: its pod is cut off", partial(link.delete, "", name))
+
+
+def _bridges(net_d: Path) -> Iterator[Item]:
+    """Yield the bridges of networks that no one else has a port on."""
+    with Netlink(ROUTE) as rtnl:
+        found = [link.get(rtnl, name) for name in node.bridges(net_d)]
+        for one in found:
+            if one is None or one.kind != "bridge":
+                continue
+            ports = list(link.list_all(rtnl, one.index))
+            if all(port.kind == "veth" and POD.fullmatch(port.name) for port in ports):
+                yield Item(f"the bridge {one.name}", partial(link.delete, "", one.name))
 
 
 def _overlay(settings: Settings) -> Iterator[Item]:

@@ -176,7 +176,7 @@ def peers(config: str, *, as_json: bool) -> int:
 def cleanup(config: str, bin_dir: str, *, yes: bool, leases: bool, programs: bool) -> None:
     """Remove all of ours from this node: pods lose their network.
 
-    Bridges stay.
+    Bridges that others have a port on stay.
     """
     from cni.cnictl import agent
     from cni.cnictl import cleanup as cleaning

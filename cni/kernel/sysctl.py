@@ -3,6 +3,8 @@
 import os
 from contextlib import suppress
 
+from cni.errors import CniError, Code
+
 VALUE_MAX = 4096  # bytes
 MS_REMOUNT, MS_BIND = 0x20, 0x1000  # mount(2)
 
@@ -30,6 +32,16 @@ def write_if_there(key: str, value: str) -> None:
     """Set `key` where the kernel has it and lets us: for what only makes things faster."""
     with suppress(OSError):
         write(key, value)
+
+
+def enable_ipv6(ifname: str) -> None:
+    """Switch IPv6 on for an interface.  Raises CniError code 104 where the kernel has none."""
+    try:
+        write(f"ipv6/conf/{ifname}/disable_ipv6", "0")
+    except FileNotFoundError as error:
+        msg = f"cannot use IPv6 on {ifname}: the kernel has none there"
+        details = "it needs an MTU of at least 1280, and a kernel that runs without ipv6.disable=1"
+        raise CniError(Code.KERNEL_REFUSED, msg, details) from error
 
 
 def make_writable(place: str = "/proc/sys") -> None:
