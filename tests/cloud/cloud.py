@@ -8,7 +8,8 @@ One server answers at every address that a test lets it listen at: a namespace's
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +53,7 @@ class Cloud:
         self.account = str(next(_numbers))
         self.faults, self.delays, self.wishes = Faults(), Delays(), metadata.Wishes()
         self.tokens: dict[str, tuple[str, Any]] = {}  # of ENIs that were made
+        self.clock: Callable[[], float] = time.monotonic
         self.no_prefix, self.page = NO_PREFIX, 1000
         self.azure: Any = None  # Azure's document
         self._servers: list[ThreadingHTTPServer] = []

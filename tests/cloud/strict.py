@@ -6,7 +6,6 @@ and what moto has no notion of: prefixes, limits of instance types, time that th
 moto runs in this process, so its objects can be looked at, and bear what is new in attributes.
 """
 
-import time
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
     def call_action(self) -> Any:
         """Let time have passed, then do the call."""
         for eni in list(self.ec2_backend.enis.values()):
-            if getattr(eni, "leaves_at", float("inf")) <= time.monotonic():
+            if getattr(eni, "leaves_at", float("inf")) <= self.cloud.clock():
                 self.ec2_backend.detach_network_interface(eni.attachment_id)
                 del eni.leaves_at
         return super().call_action()
@@ -66,7 +65,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
         ]
         result = super().create_network_interface()
         eni = result.result["NetworkInterface"]
-        eni.visible_at = time.monotonic() + self.cloud.delays.visible
+        eni.visible_at = self.cloud.clock() + self.cloud.delays.visible
         eni.ipv4_prefixes = []
         self._add_prefixes(eni, slices)
         if token:
@@ -96,7 +95,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
             text = f"Interface count {enis + 1} exceeds the limit for {instance.instance_type}"
             raise refuse("AttachmentLimitExceeded", text)
         self._check_room(eni, addresses, 0)
-        eni.attached_at = time.monotonic() + self.cloud.delays.attach
+        eni.attached_at = self.cloud.clock() + self.cloud.delays.attach
         return super().attach_network_interface()
 
     def modify_network_interface_attribute(self) -> Any:
@@ -121,7 +120,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
             raise refuse("OperationNotPermitted", "The primary network interface stays")
         if not self.cloud.delays.detach:
             return super().detach_network_interface()
-        eni.leaves_at = time.monotonic() + self.cloud.delays.detach
+        eni.leaves_at = self.cloud.clock() + self.cloud.delays.detach
         return EmptyResult()
 
     def delete_network_interface(self) -> Any:
@@ -135,7 +134,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
 
     def describe_network_interfaces(self) -> Any:
         """Describe what can be seen yet, page by page."""
-        now = time.monotonic()
+        now = self.cloud.clock()
         hidden = {
             one.id for one in self.ec2_backend.enis.values() if _since(one, "visible_at") > now
         }
@@ -210,7 +209,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
     def _eni(self) -> Any:
         """Return the ENI that the call is about, if it can be seen yet."""
         eni = self.ec2_backend.get_network_interface(self.params["NetworkInterfaceId"])
-        if _since(eni, "visible_at") > time.monotonic():
+        if _since(eni, "visible_at") > self.cloud.clock():
             raise refuse(NOT_FOUND, f"The networkInterface ID '{eni.id}' does not exist")
         return eni
 

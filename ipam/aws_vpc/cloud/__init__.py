@@ -4,6 +4,7 @@
 repeated in here: the caller knows what else there is to do, and when to try again.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
@@ -83,9 +84,13 @@ class Seen:
 
 
 class Cloud(Protocol):
-    """All calls raise CloudError.  `fixed`: there is nothing to be asked for, only to be read."""
+    """All calls raise CloudError.  `fixed`: there is nothing to be asked for, only to be read.
+
+    `tally` counts calls of the cloud's API, by name and by the kind of refusal, empty: none.
+    """
 
     fixed: bool
+    tally: Counter[tuple[str, str]]
 
     def node(self) -> Node:
         """Return what we run on.  Raises CniError for a type of unknown limits."""

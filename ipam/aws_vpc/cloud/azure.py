@@ -5,6 +5,7 @@ a cloud (learn.microsoft.com/azure/virtual-machines/instance-metadata-service).
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -31,6 +32,7 @@ class Azure:
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
+        self.tally: Counter[tuple[str, str]] = Counter()
 
     def node(self) -> Node:
         """Return limits that leave no room: what is there is all there will be."""

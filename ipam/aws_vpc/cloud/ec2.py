@@ -7,6 +7,7 @@ all calls of a node share one back-off (ipam/aws_vpc/agent/patience.py).
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -59,6 +60,7 @@ class Ec2:
 
     def __init__(self, metadata: Metadata, tagging: Tagging, client: Any = None) -> None:
         self._metadata, self._tagging, self._made = metadata, tagging, client
+        self.tally: Counter[tuple[str, str]] = Counter()
         self._id = self._vpc = self._zone = ""
         self._own_subnet = ""  # the primary's
         self._groups: list[str] = []  # the primary's
@@ -239,8 +241,13 @@ class Ec2:
             token = {"NextToken": answer["NextToken"]}
 
     def _call(self, name: str, *, prefixes: bool = False, **arguments: Any) -> Json:
-        with _translated(prefixes=prefixes):
-            answer: Json = getattr(self._client, name)(**arguments)
+        try:
+            with _translated(prefixes=prefixes):
+                answer: Json = getattr(self._client, name)(**arguments)
+        except CloudError as error:
+            self.tally[name, error.kind.value] += 1
+            raise
+        self.tally[name, ""] += 1
         return answer
 
 
