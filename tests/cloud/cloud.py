@@ -7,10 +7,12 @@ One server answers at every address that a test lets it listen at: a namespace's
 
 import itertools
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
@@ -20,6 +22,7 @@ from urllib.parse import parse_qs
 from moto.core.request import Request
 from moto.ec2.models import ec2_backends
 
+from tests import lab
 from tests.cloud import metadata
 from tests.cloud.faults import Cut, Faults, Refusal
 from tests.cloud.strict import StrictEc2
@@ -56,7 +59,7 @@ class Cloud:
         self.clock: Callable[[], float] = time.monotonic
         self.no_prefix, self.page = NO_PREFIX, 1000
         self.azure: Any = None  # Azure's document
-        self._servers: list[ThreadingHTTPServer] = []
+        self._servers: list[tuple[_Server, threading.Thread]] = []
         self._calls: Any = type("Bound", (StrictEc2,), {"cloud": self})
         with _moto:
             self.backend: Any = ec2_backends[self.account][REGION]
@@ -129,17 +132,22 @@ class Cloud:
     def listen(self, host: str = "127.0.0.1", port: int = 0, instance: str = "") -> str:
         """Listen at an address of the network namespace of this thread; return the URL."""
         handler = type("Bound", (_Handler,), {"cloud": self, "instance": instance})
-        server = ThreadingHTTPServer((host, port), handler)
-        server.daemon_threads = True
-        self._servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        server = _Server((host, port), handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        self._servers.append((server, thread))
+        thread.start()
         return f"http://{host}:{server.server_port}"
 
     def close(self) -> None:
-        """Listen no more."""
-        for server in self._servers:
+        """Listen no more.  No thread is left, so this one can go to another mount namespace."""
+        for server, thread in self._servers:
             server.shutdown()
+            thread.join()
+            server.hang_up()
             server.server_close()
+            # a thread that was joined is not gone yet
+            numbers = {thread.native_id, *server.threads}
+            assert lab.wait_until(lambda left=numbers: not left & _threads())  # type: ignore[misc]
         self._servers.clear()
         with _moto:
             del ec2_backends[self.account]
@@ -188,6 +196,40 @@ class Cloud:
         if "api-version=" not in path:
             return 400, '{"error": "Bad request: api-version was not specified"}'
         return (200, json.dumps(self.azure)) if self.azure is not None else (404, "{}")
+
+
+def _threads() -> set[int]:
+    """Return the numbers of this process's threads."""
+    return set(map(int, os.listdir("/proc/self/task")))
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows who is connected."""
+
+    daemon_threads = False  # its end waits for theirs
+
+    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+        self._connected: set[socket.socket] = set()
+        self.threads: list[int] = []
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connected.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        self.threads.append(threading.get_native_id())
+        super().process_request_thread(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connected.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for one in list(self._connected):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -96,7 +96,7 @@ class Node:
     clock: Clock = field(default_factory=Clock)
     host: Host = field(default_factory=Host)
     boot: Boot = BOOT
-    tagging: Tagging = Tagging()
+    tagging: Tagging = field(default_factory=Tagging)
     wait: float = 0.5  # seconds that ADD waits
 
     def __post_init__(self) -> None:

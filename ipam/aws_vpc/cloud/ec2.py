@@ -5,6 +5,7 @@ AWS_REGION, the instance's role …).  The SDK's own retries are off: one call i
 all calls of a node share one back-off (ipam/aws_vpc/agent/patience.py).
 """
 
+import logging
 import os
 import time
 from collections import Counter
@@ -41,6 +42,7 @@ Json = dict[str, Any]
 
 def client(metadata: Metadata, environ: Mapping[str, str] = os.environ) -> Any:
     """Return the SDK's client for EC2 in the region of this instance.  Raises CloudError."""
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     with _translated():
         session = botocore.session.get_session()
