@@ -8,8 +8,9 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,7 @@ class Agent:
     planned: dict[str, Json] = field(default_factory=dict)
     held: dict[Key, Json] = field(default_factory=dict)
     refusal: Json | None = None  # the answer to everything, when there is one
-    mute: bool = False  # hang up instead of answering, after the work is done
+    slow: float = 0.0  # seconds before ADD is answered
     asked: list[Json] = field(default_factory=list)
 
     def drain(self) -> None:
@@ -82,6 +83,7 @@ class Agent:
         return verbs.get(request["verb"], lambda _: {})(request)
 
     def _add(self, request: Json) -> Json:
+        time.sleep(self.slow)
         key, wanted = _key(request), request.get("address")
         if key not in self.held and key[1] in self.planned:
             self.held[key] = self.planned[key[1]]
@@ -148,5 +150,5 @@ def _serve(listener: socket.socket, agent: Agent) -> None:
             if not line:
                 continue
             answer = agent.answer(json.loads(line))
-            if not agent.mute:
+            with suppress(BrokenPipeError):
                 connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -35,7 +35,7 @@ table ip kube-proxy {{
 
 
 @pytest.fixture
-def vpc(imported: lab.Suite) -> Iterator[Nodes]:
+def vpc(host: None, imported: lab.Suite) -> Iterator[Nodes]:  # noqa: ARG001
     """Have both nodes, and a pod on each ENI; SNAT is on."""
     made = nodes.make()
     with listening(nodes.agent()):
