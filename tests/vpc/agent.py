@@ -114,7 +114,7 @@ class Agent:
     def _release(self, key: Key) -> None:
         place = self.held.pop(key, None)
         if place and key[1] not in self.planned:
-            self.free.append(place)
+            self.free.insert(0, place)
 
 
 def _key(request: Json) -> Key:
