@@ -306,8 +306,8 @@ def keys_told(part: str) -> set[str]:
 
 
 def test_every_conflist_has_its_part_with_a_picture_and_the_reason_to_choose_it() -> None:
-    assert set(titles(CONFLIST_PAGE)) == {"Keys of all", *conflists.own()}
-    for name, conflist in conflists.own().items():
+    assert set(titles(CONFLIST_PAGE)) == {"Keys of all", *conflists.all_own()}
+    for name, conflist in conflists.all_own().items():
         text = section(CONFLIST_PAGE, name)
         picture = FENCE.findall(text)[0][1]
         assert {*conflist.gateways, *conflist.pod_addresses(1)} <= set(
@@ -318,9 +318,9 @@ def test_every_conflist_has_its_part_with_a_picture_and_the_reason_to_choose_it(
         assert f"](#{name})" in CONFLIST_PAGE.read_text()
 
 
-@pytest.mark.parametrize("name", conflists.own())
+@pytest.mark.parametrize("name", conflists.all_own())
 def test_every_key_of_a_conflist_is_told_of_and_no_other(name: str) -> None:
-    conflist = conflists.own()[name].json
+    conflist = conflists.all_own()[name].json
     used = {key for one in (conflist, *conflist["plugins"]) for key in keys(one)}
 
     assert keys_told(name) | keys_told("Keys of all") == used

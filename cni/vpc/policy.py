@@ -1,6 +1,6 @@
 """How pods leave a VPC: environment variables of the agent, as the Amazon VPC CNI names them.
 
-docs/aws-vpc.md shows what each of them does.
+docs/plugins/aws-vpc.md shows what each of them does.
 """
 
 from collections.abc import Mapping
