@@ -91,6 +91,8 @@ def test_a_pod_on_the_primary_needs_no_rule_to_leave(suite: lab.Suite) -> None:
 
 
 def test_ipv6_pods_have_rules_of_their_own(suite: lab.Suite) -> None:
+    # both ends of a pair with one number: the kernel takes up to a second until IPv6 is there
+    lab.run("ip link add spare type bridge")
     with listening(Agent([place("", SECONDARY, ipv6=["fd00::23"])])):
         result = add(suite, CONF)
 
