@@ -1,0 +1,281 @@
+"""What programs ask: who gets which address.  The protocol is told in cni/vpc/client.py.
+
+No answer but that to an ADD on an empty pool waits for the cloud.
+"""
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from cni.attachment import Attachment
+from cni.config import Section
+from cni.errors import CniError, Code
+from cni.kernel.route import MAIN
+from cni.vpc import released
+from ipam.aws_vpc import pool
+from ipam.aws_vpc.agent.desk import Desk
+from ipam.aws_vpc.agent.intents import Making
+from ipam.aws_vpc.state import Assignment, Eni, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+WAIT = 8.0  # seconds that an ADD waits for an address; runtimes wait for minutes
+Json = dict[str, Any]
+
+
+@dataclass
+class Waits:
+    """What ADDs had to wait: `seconds` in all, for `number` of them; refusals by code."""
+
+    number: int = 0
+    seconds: float = 0.0
+    refused: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(eq=False)
+class _Wait:
+    """An ADD that waits; `ended`: its attachment was deleted meanwhile, so nobody is there."""
+
+    owner: Attachment
+    ended: bool = False
+
+
+class Answers:
+    """Answers requests, from any thread.  `mtu` in bytes; `wait` is for tests."""
+
+    def __init__(self, desk: Desk, mtu: int, wait: float = WAIT) -> None:
+        self.waits = Waits()
+        self._desk, self._ledger, self._mtu, self._wait = desk, desk.ledger, mtu, wait
+        self._waiting: list[_Wait] = []
+        self._verbs: dict[str, Callable[[Section], Json]] = {
+            "ADD": self._add,
+            "CHECK": self._check,
+            "DEL": self._delete,
+            "GC": self._gc,
+            "STATUS": self._status,
+        }
+
+    def answer(self, request: Section) -> Json:
+        """Return the answer to one request.  Raises CniError, OSError."""
+        verb = request.string("verb")
+        if verb not in self._verbs:
+            raise request.refuse("verb", f"one of {', '.join(self._verbs)}")
+        with self._ledger.lock:
+            self.take_released()
+            return self._verbs[verb](request)
+
+    def take_released(self) -> None:
+        """Do what programs left while nobody listened."""
+        for one in released.pending():
+            with self._ledger.lock:
+                if one.attachment is None:
+                    self._keep(one.network, one.valid)
+                else:
+                    self._release(one.attachment)
+            one.done()
+
+    def _add(self, request: Section) -> Json:
+        """Give an address; the lock is held, but not while we wait."""
+        end = time.monotonic() + self._wait
+        try:
+            return self._give(request)
+        except CniError as error:
+            if error.code != Code.TRY_AGAIN:
+                self.waits.refused[error.code] += 1
+                raise
+        one = _Wait(_owner(request))
+        self._waiting.append(one)
+        self._ledger.waiting += 1
+        self._ledger.wake()
+        try:
+            return self._wait_for(one, request, end)
+        except CniError as error:
+            self.waits.refused[error.code] += 1
+            raise
+        finally:
+            self._waiting.remove(one)
+            self._ledger.waiting -= 1
+            self.waits.number += 1
+            self.waits.seconds += time.monotonic() - end + self._wait
+
+    def _wait_for(self, one: _Wait, request: Section, end: float) -> Json:
+        while True:
+            left = end - time.monotonic()
+            self._ledger.lock.wait(max(min(left, self._next_cool()), 0.0))
+            if one.ended:
+                msg = f"container {one.owner.container_id} was deleted while it waited"
+                raise CniError(Code.TRY_AGAIN, msg)
+            try:
+                return self._give(request)
+            except CniError as error:
+                if error.code != Code.TRY_AGAIN or time.monotonic() >= end:
+                    raise
+
+    def _give(self, request: Section) -> Json:
+        """Assign an address, on disk before anybody hears of it."""
+        owner, desk, now = _owner(request), self._desk, self._ledger.clock()
+        state = self._ledger.state()
+        address = pool.find(state, owner)
+        if address is not None:
+            return self._place(owner, address)
+        if desk.limits is None or not self._ledger.open:
+            raise self._starting()
+        wanted = request.address("address")
+        if wanted is not None:
+            state = _with(state, owner, IPv4Address(str(wanted)), now)
+        else:
+            try:
+                state, _ = pool.assign(state, owner, self._ledger.settings, desk.limits, now)
+            except CniError as error:
+                raise self._explained(error) from error
+        self._ledger.set_state(state)
+        self._ledger.wake()
+        given = pool.find(state, owner)
+        return self._place(owner, given) if given else {}
+
+    def _next_cool(self) -> float:
+        """Return the seconds until an address can be given out again."""
+        now = self._ledger.clock()
+        ends = [one.until - now for one in self._ledger.book.state.cooling if one.until > now]
+        return min(ends, default=self._wait) + 0.001
+
+    def _starting(self) -> CniError:
+        if self._desk.problem:
+            return self._desk.problem
+        return self._explained(CniError(Code.TRY_AGAIN, "cannot give an address: the pool starts"))
+
+    def _explained(self, error: CniError) -> CniError:
+        """Return the refusal with what is under way, and what the cloud said last."""
+        said = [error.details] if error.details else []
+        making = [one for one in self._ledger.book.intents if isinstance(one, Making)]
+        if making:
+            blocks = sum(one.count for one in making)
+            said.append(f"{len(making)} ENIs with {blocks} blocks are pending")
+        trouble = self._ledger.trouble
+        if trouble:
+            age = max(self._ledger.clock() - trouble.at, 0)
+            said.append(f"cannot {trouble.call}, {age:.0f} s ago: {trouble.text}")
+        return CniError(error.code, error.msg, "; ".join(said))
+
+    def _place(self, owner: Attachment, address: IPv4Address) -> Json:
+        """Return what a program must know of a pod's address."""
+        eni = _holder(self._ledger.book.state, address)
+        if eni is None:
+            msg = f"the cloud has taken address {address} from this node"
+            hint = f"DEL and ADD container {owner.container_id}"
+            raise CniError(Code.CHECK_FAILED, msg, hint)
+        card = self._ledger.book.cards[eni.name]
+        ipv6 = [str(prefix[int(address) & 0xFFFFFFFF]) for prefix in card.ipv6[:1]]
+        return {
+            "address": str(address),
+            "gateway": str(card.cidr[1]),
+            "subnet": str(card.cidr),
+            "eni": {
+                "id": eni.name,
+                "mac": card.mac,
+                "device": eni.device,
+                "address": str(eni.address),
+            },
+            "table": MAIN if eni.primary else eni.device + 1,
+            "ipv6": ipv6,
+            "vpcCIDRs": list(self._desk.node.vpc_cidrs) if self._desk.node else [],
+            "mtu": self._mtu,
+        }
+
+    def _check(self, request: Section) -> Json:
+        owner = _owner(request)
+        address = pool.find(self._ledger.book.state, owner)
+        if address is None:
+            msg = f"container {owner.container_id} has no address for {owner.ifname}"
+            raise CniError(Code.CHECK_FAILED, msg, "DEL and ADD it")
+        return self._place(owner, address)
+
+    def _delete(self, request: Section) -> Json:
+        self._release(_owner(request))
+        return {}
+
+    def _release(self, owner: Attachment) -> None:
+        ledger = self._ledger
+        for one in self._waiting:
+            one.ended |= one.owner == owner
+        ledger.lock.notify_all()
+        state = pool.release(ledger.book.state, owner, ledger.settings, ledger.clock())
+        ledger.set_state(state)
+        ledger.wake()
+
+    def _gc(self, request: Section) -> Json:
+        if request.get("valid") is None:
+            raise request.refuse("valid", "a list of attachments")
+        pairs = [
+            (one.string("containerID"), one.string("ifname")) for one in request.sections("valid")
+        ]
+        self._keep(request.string("network"), frozenset(pairs))
+        return {}
+
+    def _keep(self, network: str, valid: frozenset[tuple[str, str]]) -> None:
+        """Release what of a network is not valid."""
+        for one in self._ledger.book.state.assignments:
+            owner = one.owner
+            if owner.network == network and (owner.container_id, owner.ifname) not in valid:
+                self._release(owner)
+
+    def _status(self, _request: Section) -> Json:
+        """Refuse when the next ADD would be refused."""
+        reason = self.lack()
+        if reason:
+            raise CniError(Code.UNAVAILABLE, "cannot give pods an address of the VPC", reason)
+        return {}
+
+    def lack(self) -> str:
+        """Return why the next pod would not get an address; empty: it would."""
+        desk, now = self._desk, self._ledger.clock()
+        with self._ledger.lock:
+            if desk.limits is None or not self._ledger.open:
+                return str(self._starting())
+            state = self._ledger.state()
+            if pool.next_address(state, desk.limits, now):
+                return ""
+            return str(
+                self._explained(pool.refusal(state, self._ledger.settings, desk.limits, now))
+            )
+
+
+def _owner(request: Section) -> Attachment:
+    """Return the attachment that the request is about.  Raises CniError code 7."""
+    names = [request.string(key) for key in ("network", "containerID", "ifname")]
+    for key, name in zip(("network", "containerID", "ifname"), names, strict=True):
+        if not name:
+            raise request.refuse(key, "a name")
+    return Attachment(*names)
+
+
+def _holder(state: State, address: IPv4Address) -> Eni | None:
+    """Return the ENI that has an address."""
+    found = (eni for eni in state.enis if any(address in block for block in eni.blocks))
+    return next(found, None)
+
+
+def _with(state: State, owner: Attachment, address: IPv4Address, now: float) -> State:
+    """Give a pod the address that it asks for.  Raises CniError."""
+    taken = {one.address: one.owner for one in state.assignments}
+    if address in taken:
+        msg = f"address {address} is that of container {taken[address].container_id}"
+        raise CniError(Code.ALREADY_ATTACHED, msg, "DEL that one first, or ask for another")
+    eni = _holder(state, address)
+    leaving = any(
+        eni
+        and one.eni == eni.name
+        and any(address in block for block in getattr(one, "blocks", eni.blocks))
+        for one in state.releasing
+    )
+    if eni is None or not eni.managed or leaving:
+        msg = f"address {address} is not in the pool of this node"
+        raise CniError(Code.UNSUPPORTED_FIELD, msg, "ask for none, or for one that it has")
+    if any(one.address == address and one.until > now for one in state.cooling):
+        raise CniError(Code.TRY_AGAIN, f"address {address} cools down", "a pod just had it")
+    return replace(state, assignments=(*state.assignments, Assignment(owner, address)))
