@@ -93,6 +93,14 @@ class Fabric:
             self.ports[name] = port
         self._filter()
 
+    def own(self, node: str) -> str:
+        """Return a node's own address: that of its primary."""
+        return next(
+            port.addresses[0]
+            for port in self.ports.values()
+            if (port.node, port.ifname) == (node, "eth0")
+        )
+
     def assign(self, name: str, *addresses: str) -> None:
         """Put more addresses on an ENI."""
         self._change(name, (*self.ports[name].addresses, *addresses))
