@@ -171,17 +171,19 @@ def _node_name(section: Section) -> str:
 
 def _vpc(section: Section, roles: tuple[str, ...]) -> Vpc:
     """Return what is said of the role vpc; its variables are looked at when it is wanted."""
+    from cni.vpc import policy
     from ipam.aws_vpc import settings as pool
     from ipam.aws_vpc.cloud import variables
 
+    names = (*pool.NAMES, *variables.NAMES, *policy.NAMES)
     cloud = section.string("cloud", EC2)
     if cloud not in (EC2, AZURE):
         raise section.refuse("cloud", f"{EC2} or {AZURE}")
     said = section.section("variables")
     given = {key: _text(said, key) for key in said.values}
     for key in given:
-        if key not in (*pool.NAMES, *variables.NAMES):
-            known = ", ".join((*pool.NAMES, *variables.NAMES))
+        if key not in names:
+            known = ", ".join(dict.fromkeys(names))
             raise invalid_config(f"cannot use {said.path(key)}", f"variables are {known}")
     most = section.integer_or_none("maxPods")
     if most is not None and most < 1:
@@ -189,6 +191,7 @@ def _vpc(section: Section, roles: tuple[str, ...]) -> Vpc:
     if VPC in roles:
         pool.read({**os.environ, **given})
         variables.read({**os.environ, **given})
+        policy.read({**os.environ, **given})
     return Vpc(cloud, given, most, _listen(section, VPC_LISTEN))
 
 

@@ -8,12 +8,14 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from cni.vpc import released
+from tests import lab
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # network, container ID, ifname
@@ -40,12 +42,16 @@ def place(address: str, eni: Json | None = None, **more: Any) -> Json:
 
 @dataclass
 class Agent:
-    """What the double has: `free` places, first come first served, and who holds which."""
+    """What the double has: `free` places, first come first served, and who holds which.
+
+    A place that is `planned` for a container ID is given to nobody else.
+    """
 
     free: list[Json]
+    planned: dict[str, Json] = field(default_factory=dict)
     held: dict[Key, Json] = field(default_factory=dict)
     refusal: Json | None = None  # the answer to everything, when there is one
-    mute: bool = False  # hang up instead of answering, after the work is done
+    slow: float = 0.0  # seconds before ADD is answered
     asked: list[Json] = field(default_factory=list)
 
     def drain(self) -> None:
@@ -77,8 +83,11 @@ class Agent:
         return verbs.get(request["verb"], lambda _: {})(request)
 
     def _add(self, request: Json) -> Json:
+        time.sleep(self.slow)
         key, wanted = _key(request), request.get("address")
-        if key not in self.held:
+        if key not in self.held and key[1] in self.planned:
+            self.held[key] = self.planned[key[1]]
+        elif key not in self.held:
             found = [one for one in self.free if wanted in (None, one["address"])]
             if not found:
                 msg = "no address is free: 0 of 2, 2 assigned, 0 cooling"
@@ -103,8 +112,9 @@ class Agent:
         return {}
 
     def _release(self, key: Key) -> None:
-        if key in self.held:
-            self.free.append(self.held.pop(key))
+        place = self.held.pop(key, None)
+        if place and key[1] not in self.planned:
+            self.free.insert(0, place)
 
 
 def _key(request: Json) -> Key:
@@ -129,6 +139,7 @@ def listening(agent: Agent) -> Iterator[Agent]:
 
 
 def _serve(listener: socket.socket, agent: Agent) -> None:
+    lab._call("unshare", lab.CLONE_FS)  # the test leaves its mount namespace when it ends
     while True:
         try:
             connection, _ = listener.accept()
@@ -139,5 +150,5 @@ def _serve(listener: socket.socket, agent: Agent) -> None:
             if not line:
                 continue
             answer = agent.answer(json.loads(line))
-            if not agent.mute:
+            with suppress(BrokenPipeError):
                 connection.sendall(json.dumps(answer).encode() + b"\n")

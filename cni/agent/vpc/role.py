@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cni import document
@@ -14,12 +15,14 @@ from cni.agent import conflist
 from cni.agent.settings import AZURE, Settings
 from cni.agent.supervisor import SIGNALS
 from cni.agent.vpc import PATH, figures
+from cni.agent.vpc.kernel import Kernel
 from cni.agent.web import Answer, Web
 from cni.cluster import Node
 from cni.errors import CniError, invalid_config
+from cni.vpc import policy
 from ipam.aws_vpc import settings as pool_settings
 from ipam.aws_vpc.agent.answers import Answers
-from ipam.aws_vpc.agent.desk import Desk, Host, NoHost
+from ipam.aws_vpc.agent.desk import Desk
 from ipam.aws_vpc.agent.keeper import Keeper, Pace
 from ipam.aws_vpc.agent.ledger import Ledger
 from ipam.aws_vpc.agent.listener import Listener
@@ -39,11 +42,13 @@ class Role:
         named = variables.read(given)
         ledger = Ledger(pool_settings.read(given))
         cloud = _cloud(settings.vpc.cloud, named)
-        self._desk = Desk(cloud, ledger, _host(settings, given), Patience(), time.monotonic)
-        self._answers = Answers(self._desk, named.mtu)
+        how = _policy(settings.vpc.cloud, given)
+        self._kernel = Kernel(how)
+        self._desk = Desk(cloud, ledger, self._kernel, Patience(), time.monotonic)
+        self._answers = Answers(self._desk, how.pod_mtu or how.mtu)
         pace = Pace() if named.sweeps else Pace(sweep=float("inf"))
         self._keeper = Keeper(self._desk, settings.vpc.max_pods, pace)
-        self._settings, self._mtu = settings, named.mtu
+        self._settings, self._mtu = settings, how.pod_mtu or how.mtu
         self._stop = threading.Event()
         self.reasons: tuple[str, ...] = ("it is starting",)
         self._written = False
@@ -82,6 +87,7 @@ class Role:
             self._answers.take_released()
         except OSError as error:
             log.error("cannot take what was released: %s", error)  # noqa: TRY400
+        self._kernel.mend()
         reasons = tuple(self._lacks())
         if reasons != self.reasons:
             log.info("%s", f"not ready: {'; '.join(reasons)}" if reasons else "ready")
@@ -153,6 +159,9 @@ def _cloud(name: str, named: variables.Variables) -> Cloud:
     return ec2.Ec2(ec2.metadata_of(), named.tagging)
 
 
-def _host(settings: Settings, environ: Mapping[str, str]) -> Host:  # noqa: ARG001  # soon
-    """Return what sets up the kernel for ENIs."""
-    return NoHost()
+def _policy(cloud: str, environ: Mapping[str, str]) -> policy.Policy:
+    """Return how pods leave the VPC; Azure's network card has the MTU that Azure gives it."""
+    found = policy.read(environ)
+    if cloud == AZURE and not environ.get("AWS_VPC_ENI_MTU"):
+        found = replace(found, mtu=0)
+    return found
