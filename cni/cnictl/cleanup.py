@@ -15,11 +15,12 @@ from cni.agent.nodes import cache
 from cni.agent.settings import Settings
 from cni.cnictl import node
 from cni.errors import CniError, Code
-from cni.kernel import bridgerules, clusterrules, link, nft, route, ruleset
+from cni.kernel import bridgerules, clusterrules, link, nft, route, ruleset, vpcrules
 from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
 from cni.overlay.apply import Overlay
 from cni.overlay.settings import PROTOCOL
 from cni.rollback import try_all
+from cni.vpc import host
 
 TABLES = (clusterrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
 FAMILIES = {nft.INET: "inet", nft.BRIDGE: "bridge"}
@@ -64,13 +65,18 @@ def find(settings: Settings, net_d: Path, *, leases: bool) -> Iterator[Item]:
         yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
     yield from _interfaces()
     yield from _overlay(settings)
+    yield from _vpc()
     yield from _tables()
     for place in (Path(state.PATH).parent, Path(cache.PATH).parent):
         files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
         if files:
-            yield Item(f"the files in {place}", partial(try_all, [path.unlink for path in files]))
+            yield Item(f"the files in {place}", partial(try_all, map(_removal, files)))
     if leases:
         yield from _leases(net_d)
+
+
+def _removal(path: Path) -> Callable[[], object]:
+    return partial(shutil.rmtree, path) if path.is_dir() else path.unlink
 
 
 def _interfaces() -> Iterator[Item]:
@@ -96,6 +102,14 @@ def _overlay(settings: Settings) -> Iterator[Item]:
         what = [f"the device {name}" for name in devices]
         what += [f"{routes} routes to other nodes' pods"] * bool(routes)
         yield Item(" and ".join(what), overlay.delete)
+
+
+def _vpc() -> Iterator[Item]:
+    """Yield what the role vpc made; ENIs and their addresses stay, and go with the node."""
+    with Netlink(NETFILTER) as netlink:
+        there = vpcrules.TABLE in nft.tables(netlink)
+    if there:
+        yield Item("rules, routes and the firewall's table of VPC addresses", host.delete)
 
 
 def _tables() -> Iterator[Item]:

@@ -71,8 +71,7 @@ class Desk:
                 self.look_now = True
             raise
         self.patience.succeeded(key)
-        if self.patience.ready():
-            self.patience.succeeded(ALL)
+        self.patience.eased(ALL)
 
     def refresh_subnets(self) -> None:
         """Ask how many addresses are free in the subnets."""
