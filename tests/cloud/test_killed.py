@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ipam.aws_vpc.agent import ledger, record
+from ipam.aws_vpc.agent import record
 from ipam.aws_vpc.agent.record import Book
 from tests.cloud.node import Node, running
 
@@ -95,7 +96,6 @@ def test_a_kill_at_a_call_leaks_nothing(small: Node, call: str, moment: str) -> 
         os.read(again, 1)
 
     again, ready = os.pipe()
-    import threading
 
     def learn() -> None:
         children.append(int.from_bytes(os.read(reader, 4), "big"))
@@ -141,4 +141,4 @@ def _die_at(number: int, moment: str) -> None:
         if left[0] < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    ledger.record.write = dying  # type: ignore[assignment]
+    record.write = dying  # type: ignore[assignment]
