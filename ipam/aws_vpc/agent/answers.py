@@ -160,7 +160,9 @@ class Answers:
         if trouble:
             age = max(self._ledger.clock() - trouble.at, 0)
             said.append(f"cannot {trouble.call}, {age:.0f} s ago: {trouble.text}")
-        return CniError(error.code, error.msg, "; ".join(said))
+        # what EC2 allows is tried again in a while
+        code = Code.TRY_AGAIN if self._desk.cap else error.code
+        return CniError(code, error.msg, "; ".join(said))
 
     def _place(self, owner: Attachment, address: IPv4Address) -> Json:
         """Return what a program must know of a pod's address."""
