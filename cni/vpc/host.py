@@ -33,7 +33,6 @@ from cni.vpc.pods import PROTOCOL
 
 STACKED = ("vlan", "macvlan", "ipvlan", "macvtap", "bridge")  # they may have the MAC of another
 KERNEL = 2  # RTPROT_KERNEL
-ANY_TABLE = 0  # RT_TABLE_UNSPEC, in a dump
 LOOSE = 2  # rp_filter: the source must be reachable, by whatever interface
 
 
@@ -76,7 +75,7 @@ def delete() -> None:
     with Netlink(ROUTE) as rtnl:
         found = [one for version in (4, 6) for one in rule.list_all(rtnl, version)]
         rule.change(rtnl, [one for one in found if one.protocol == PROTOCOL], ())
-        for one in list(route.list_all(rtnl, 4, ANY_TABLE, protocol=PROTOCOL)):
+        for one in list(route.list_all(rtnl, 4, route.ANY, protocol=PROTOCOL)):
             rtnl.do(route.delete(one))
     with Netlink(NETFILTER) as firewall:
         if vpcrules.TABLE in nft.tables(firewall):
@@ -182,7 +181,7 @@ class _Pass:
     def clear_tables(self, rtnl: Netlink) -> None:
         """Remove the routes of ENIs that are gone from VpcHost, but not from the node."""
         tables = {eni.table for eni in self._host.secondary}
-        present = list(route.list_all(rtnl, 4, ANY_TABLE, protocol=PROTOCOL))
+        present = list(route.list_all(rtnl, 4, route.ANY, protocol=PROTOCOL))
         others = [one for one in present if one.table not in tables]
         rtnl.do(*map(route.delete, others))
         self._count("route", 0, len(others))
