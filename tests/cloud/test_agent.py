@@ -27,4 +27,3 @@ def test_a_pod_gets_an_address_and_gives_it_back(agent: Agent) -> None:
     assert ask("DEL", "pod-1") == {}
     assert ask("DEL", "pod-1") == {}
     assert ask("CHECK", "pod-1")["code"] == 102
-

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from cni.agent.vpc import PATH, figures
 from cni.agent.vpc.kernel import Kernel
 from cni.agent.web import Answer, Web
 from cni.cluster import Node
-from cni.errors import CniError
+from cni.errors import CniError, invalid_config
 from cni.vpc import policy
 from ipam.aws_vpc import settings as pool_settings
 from ipam.aws_vpc.agent.answers import Answers
@@ -29,6 +30,7 @@ from ipam.aws_vpc.agent.patience import Patience
 from ipam.aws_vpc.cloud import Cloud, variables
 
 log = logging.getLogger(__name__)
+SDK = "aws"  # the folder of the build's libraries that has it (pycni.spec)
 STUCK = 120.0  # seconds without a turn: every call of the cloud ends in 15
 
 
@@ -146,7 +148,13 @@ def _cloud(name: str, named: variables.Variables) -> Cloud:
         from ipam.aws_vpc.cloud import azure
 
         return azure.Azure(azure.metadata_of())
-    from ipam.aws_vpc.cloud import ec2
+    if getattr(sys, "frozen", False):
+        sys.path.insert(0, f"{sys.path[-1]}/{SDK}")
+    try:
+        from ipam.aws_vpc.cloud import ec2
+    except ImportError as error:
+        msg = f"cannot load the AWS SDK: {error}"
+        raise invalid_config(msg, f"install the folder {SDK} of this build too") from error
 
     return ec2.Ec2(ec2.metadata_of(), named.tagging)
 

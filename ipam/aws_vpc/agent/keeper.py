@@ -260,6 +260,10 @@ class Keeper:
 
     # -- sweeping ---------------------------------------------------------------------------
 
+    def sweep_now(self) -> None:
+        """Let the next turn look for lost ENIs."""
+        self._due.pop("sweep", None)
+
     def _sweep(self) -> None:
         """Delete ENIs that were made for a node and lost on the way."""
         desk = self.desk
