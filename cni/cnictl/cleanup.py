@@ -111,7 +111,9 @@ def _policy() -> Iterator[Item]:
         )
         routes = sum(1 for _ in route.list_all(rtnl, 4, route.ANY, protocol=pods.PROTOCOL))
     if rules or routes:
-        yield Item(f"{rules} rules and {routes} routes of the VPC's routing policy", host.delete)
+        yield Item(
+            f"{rules} rules and {routes} routes of the VPC's routing policy", host.delete_routing
+        )
 
 
 def _tables() -> Iterator[Item]:

@@ -133,7 +133,8 @@ def listening(agent: Agent) -> Iterator[Agent]:
         try:
             yield agent
         finally:
-            os.unlink(SOCKET)
+            with suppress(FileNotFoundError):
+                os.unlink(SOCKET)
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
 
