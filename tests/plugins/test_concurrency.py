@@ -109,7 +109,7 @@ def test_fifty_pods_of_a_vpc_have_each_their_own_rules(frozen_bin: Path, agent: 
     rules = lab.run("ip rule").split("\n")
     for address in addresses:
         assert sum(f" to {address} " in rule for rule in rules) == 1
-        assert sum(f" from {address} lookup 2 " in rule for rule in rules) == 1
+        assert sum(f"from {address} lookup 2 " in rule for rule in rules) == 1
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda pod: run("DEL", pod), PODS))
     assert (veths(), elements(), lab.run("ip rule")) == ([], "", before)
