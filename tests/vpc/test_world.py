@@ -145,7 +145,7 @@ def test_azures_addresses_are_those_of_its_network_card(host: None, source_bin: 
         found.give("n1", 2)
         port = found.port("n1")
         found.cloud.azure = [azure(port)]
-        found.start_agent("n1", "azure")
+        found.start_agent("n1", "azure", AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS="10.0.0.0/16")
 
         given = [found.add(pod, "n1", "azure") for pod in "ab"]
 
@@ -153,6 +153,7 @@ def test_azures_addresses_are_those_of_its_network_card(host: None, source_bin: 
         assert sorted(given) == list(port.addresses[1:])
         assert packets.seen_from("a", "b", (given[1], 80)) == given[0]
         assert packets.seen_from("n2", "a", (given[0], 80)) == peer
+        assert packets.seen_from("a", "n2", (peer, 80)) == given[0]
         assert packets.seen_from("a", OUTSIDE, (OUTSIDE_ADDRESS, 80)) == own
         assert packets.seen_from(OUTSIDE, "b", (given[1], 80)) == OUTSIDE_ADDRESS
         assert "lookup 2" not in lab.run("ip rule", netns="n1")
