@@ -70,9 +70,13 @@ def find(settings: Settings, net_d: Path, *, leases: bool) -> Iterator[Item]:
     for place in (Path(state.PATH).parent, Path(cache.PATH).parent):
         files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
         if files:
-            yield Item(f"the files in {place}", partial(try_all, [path.unlink for path in files]))
+            yield Item(f"the files in {place}", partial(try_all, list(map(_removal, files))))
     if leases:
         yield from _leases(net_d)
+
+
+def _removal(path: Path) -> Callable[[], object]:
+    return partial(shutil.rmtree, path) if path.is_dir() else path.unlink
 
 
 def _interfaces() -> Iterator[Item]:

@@ -8,6 +8,10 @@ A connection carries one request and one answer, each a JSON object on a line of
 ADD takes `address` too, one that is asked for; GC takes `valid`, a list of objects with
 containerID and ifname.  CHECK answers as ADD did; DEL, GC and STATUS answer {}.  A refusal has
 `code`, and `msg` and `details` as the SPEC has them.
+
+After its answer the agent waits until the program closes the connection.  When it does so with
+something unread, which the kernel tells (ECONNRESET), the program is gone: what ADD has just given
+is taken back, since a DEL may have come before it.
 """
 
 import json

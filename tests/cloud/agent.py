@@ -105,6 +105,8 @@ def on_host(bin_dir: Path, kind: str = "m5.large", cidr: str = "10.0.1.0/24") ->
     agent = None
     try:
         instance = cloud.instance(cloud.subnet(cidr), kind)
+        (primary,) = cloud.enis().values()
+        lab.run(f"ip link add eth0 address {primary.mac_address} type veth peer name eth0-cloud")
         agent = Agent(bin_dir, cloud, instance, cloud.listen())
         yield agent
     finally:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
 from typing import Any
@@ -22,6 +23,7 @@ from urllib.parse import parse_qs
 from moto.core.request import Request
 from moto.ec2.models import ec2_backends
 
+from ipam.aws_vpc.cloud import tags
 from tests import lab
 from tests.cloud import metadata
 from tests.cloud.faults import Cut, Faults, Refusal
@@ -67,11 +69,11 @@ class Cloud:
 
     # -- what is in it ----------------------------------------------------------------------
 
-    def subnet(self, cidr: str, **tags: str) -> str:
+    def subnet(self, cidr: str, **tagged: str) -> str:
         """Make a subnet; return its name.  In tags, `__` is a slash."""
         with _moto:
             made = self.backend.create_subnet(self.vpc.id, cidr, ZONE)
-            made.add_tags({key.replace("__", "/"): value for key, value in tags.items()})
+            made.add_tags({key.replace("__", "/"): value for key, value in tagged.items()})
         return str(made.id)
 
     def instance(self, subnet: str, kind: str = "m5.large") -> str:
@@ -114,10 +116,63 @@ class Cloud:
         with _moto:
             return dict(self.backend.enis)
 
-    def take_away(self, eni: str, address: str) -> None:
-        """Take an address from an ENI behind its node's back."""
+    def occupy(self, cidr: str, leave: int) -> None:
+        """Have somebody else take the addresses of a subnet, but for the last few."""
+        subnet = self._subnet(cidr)
+        free = int(subnet.available_ip_address_count) - leave
+        taken = {
+            one["PrivateIpAddress"] for eni in self._of(subnet) for one in eni.private_ip_addresses
+        }
+        hosts = [str(one) for one in list(IPv4Network(cidr))[4:-1] if str(one) not in taken]
         with _moto:
+            self.backend.create_network_interface(subnet, hosts[0], [*hosts[:free]])
+
+    def fragment(self, cidr: str) -> None:
+        """Have somebody else take one address of each /28 of a subnet that is not delegated."""
+        subnet = self._subnet(cidr)
+        delegated = [
+            IPv4Network(one["Ipv4Prefix"])
+            for eni in self._of(subnet)
+            for one in getattr(eni, "ipv4_prefixes", ())
+        ]
+        for block in IPv4Network(cidr).subnets(new_prefix=28):
+            if block not in delegated:
+                with _moto:
+                    self.backend.create_network_interface(subnet, str(block[14]))
+
+    def foreign_eni(self, instance: str, device: int) -> str:
+        """Attach an ENI that bears no tag of ours; return its name."""
+        with _moto:
+            one = self.backend.get_instance(instance)
+            eni = self.backend.create_network_interface(one.nics[0].subnet, "10.0.1.200")
+            self.backend.attach_network_interface(eni.id, instance, device)
+        return str(eni.id)
+
+    def lost_eni(self, subnet: str, instance: str, age: float) -> str:
+        """Make an ENI as a node does, `age` seconds ago, that nobody attached; return its name."""
+        made = datetime.fromtimestamp(time.time() - age, UTC).isoformat()
+        with _moto:
+            one = self.backend.get_subnet(subnet)
+            hosts = list(IPv4Network(one.cidr_block))
+            address = str(hosts[-2 - len(self._of(one))])
+            eni = self.backend.create_network_interface(
+                one, address, tags={tags.INSTANCE: instance, tags.CREATED: made}
+            )
+        return str(eni.id)
+
+    def _subnet(self, cidr: str) -> Any:
+        found = self.backend.subnets.values()
+        return next(one for zone in found for one in zone.values() if one.cidr_block == cidr)
+
+    def _of(self, subnet: Any) -> list[Any]:
+        return [eni for eni in self.backend.enis.values() if eni.subnet.id == subnet.id]
+
+    def take_away(self, eni: str, address: str) -> None:
+        """Take an address from an ENI behind its node's back, and let somebody else have it."""
+        with _moto:
+            subnet = self.backend.enis[eni].subnet
             self.backend.unassign_private_ip_addresses(eni, [address])
+            self.backend.create_network_interface(subnet, address)
 
     def freeze(self, instance: str) -> None:
         """Let the metadata service be late from now on."""

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ERROR = """<?xml version="1.0" encoding="UTF-8"?>
 <Response><Errors><Error><Code>{code}</Code><Message>{text}</Message></Error></Errors>
@@ -39,12 +39,11 @@ class Bucket:
 
     size: float
     rate: float
-    left: float = field(default=-1.0)
-    at: float = field(default_factory=time.monotonic)
+    left: float = -1.0
+    at: float = 0.0
 
-    def take(self) -> bool:
+    def take(self, now: float) -> bool:
         """Tell whether a call passes."""
-        now = time.monotonic()
         left = (
             self.size if self.left < 0 else min(self.left + (now - self.at) * self.rate, self.size)
         )
@@ -58,6 +57,7 @@ class Faults:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.throttled = 0
+        self.clock: Callable[[], float] = time.monotonic
         self.buckets: dict[str, Bucket] = {}
         self.before: Callable[[str], object] = bool  # told the name before a call is carried out
         self.after: Callable[[str], object] = bool  # and before the answer goes out
@@ -85,7 +85,7 @@ class Faults:
         with self._lock:
             self.calls.append(call)
             bucket = self.buckets.get(call) or self.buckets.get("*")
-            if bucket and not bucket.take():
+            if bucket and not bucket.take(self.clock()):
                 self.throttled += 1
                 return Refusal("RequestLimitExceeded", "Request limit exceeded.", 503)
             planned = self._planned.get(call) or self._planned.get("*")

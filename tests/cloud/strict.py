@@ -129,7 +129,7 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
         if eni.attachment_id:
             text = f"Network interface '{eni.id}' is currently in use."
             raise refuse("InvalidParameterValue", text)
-        self._remove_prefixes(eni, list(eni.ipv4_prefixes))
+        self._remove_prefixes(eni, list(_prefixes(eni)))
         return super().delete_network_interface()
 
     def describe_network_interfaces(self) -> Any:
@@ -196,14 +196,12 @@ class StrictEc2(EC2Response):  # type: ignore[misc]  # moto has no types
         prefixes = list(self.params.get("Ipv4Prefixes", ()))
         there = {one["PrivateIpAddress"] for one in eni.private_ip_addresses}
         there -= {eni.private_ip_address}
-        there |= {one["Ipv4Prefix"] for one in eni.ipv4_prefixes}
+        there |= {one["Ipv4Prefix"] for one in _prefixes(eni)}
         for one in (*self.params.get("PrivateIpAddresses", ()), *prefixes):
             if one not in there:
                 text = f"Some of the specified addresses are not assigned to interface {eni.id}"
                 raise refuse("InvalidParameterValue", text)
-        self._remove_prefixes(
-            eni, [one for one in eni.ipv4_prefixes if one["Ipv4Prefix"] in prefixes]
-        )
+        self._remove_prefixes(eni, [one for one in _prefixes(eni) if one["Ipv4Prefix"] in prefixes])
         return super().unassign_private_ip_addresses()
 
     def _eni(self) -> Any:

@@ -1,12 +1,9 @@
 """Every refusal of EC2, at every call: the pool comes to where it was going, and nothing leaks."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.cloud.faults import Cut, Refusal
-from tests.cloud.node import Node, running
+from tests.cloud.node import Node
 
 GROWING = (
     "DescribeInstanceTypes",
@@ -44,50 +41,43 @@ REFUSALS = {
 TRIES = 2  # the call is refused so often
 
 
-def grow(node: Node) -> None:
+def grow(small: Node) -> None:
     """Let a second ENI come, and a few more addresses on the first."""
-    node.settle()
-    node.add_all(4)
-    node.settle()
+    small.settle()
+    small.add_all(4)
+    small.settle()
 
 
-def shrink(node: Node) -> None:
+def shrink(small: Node) -> None:
     """Let the second ENI go, and spare addresses of the first."""
     for number in range(4):
-        node.delete(f"pod-{number}")
-    node.pass_time(1500)
-    node.settle()
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """Have a node whose ENIs are small."""
-    with running(tmp_path, kind="t3.small", WARM_IP_TARGET="1") as node:
-        yield node
+        small.delete(f"pod-{number}")
+    small.pass_time(1500)
+    small.settle()
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("call", GROWING)
-def test_a_refusal_while_the_pool_grows(node: Node, call: str, refusal: str) -> None:
-    node.cloud.faults.plan(call, *[REFUSALS[refusal]] * TRIES)
+def test_a_refusal_while_the_pool_grows(small: Node, call: str, refusal: str) -> None:
+    small.cloud.faults.plan(call, *[REFUSALS[refusal]] * TRIES)
 
-    grow(node)
-    node.pass_time(700)  # what is left of an ENI without a home is old enough to be swept
-    node.keeper.sweep_now()
-    node.settle()
+    grow(small)
+    small.pass_time(700)  # what is left of an ENI without a home is old enough to be swept
+    small.keeper.sweep_now()
+    small.settle()
 
-    node.assert_whole()
-    assert len(node.pods) == 4
+    small.assert_whole()
+    assert len(small.pods) == 4
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("call", SHRINKING)
-def test_a_refusal_while_the_pool_shrinks(node: Node, call: str, refusal: str) -> None:
-    grow(node)
-    node.cloud.faults.plan(call, *[REFUSALS[refusal]] * TRIES)
+def test_a_refusal_while_the_pool_shrinks(small: Node, call: str, refusal: str) -> None:
+    grow(small)
+    small.cloud.faults.plan(call, *[REFUSALS[refusal]] * TRIES)
 
-    shrink(node)
+    shrink(small)
 
-    node.assert_whole()
-    assert len(node.blocks) == 1
-    assert call in node.cloud.faults.calls
+    small.assert_whole()
+    assert len(small.blocks) == 1
+    assert call in small.cloud.faults.calls

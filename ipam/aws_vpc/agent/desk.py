@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cni.errors import CniError
-from ipam.aws_vpc.agent.intents import Making
+from ipam.aws_vpc.agent.intents import Freeing, Making
 from ipam.aws_vpc.agent.ledger import Ledger, Trouble
 from ipam.aws_vpc.agent.patience import ALL, Patience
 from ipam.aws_vpc.cloud import Card, Cloud, CloudError, Kind, Node
@@ -71,8 +71,7 @@ class Desk:
                 self.look_now = True
             raise
         self.patience.succeeded(key)
-        if self.patience.ready():
-            self.patience.succeeded(ALL)
+        self.patience.eased(ALL)
 
     def refresh_subnets(self) -> None:
         """Ask how many addresses are free in the subnets."""
@@ -102,7 +101,12 @@ class Desk:
     def cards(self) -> tuple[Card, ...]:
         """Return the ENIs that the host is to be set up for."""
         book = self.ledger.book
-        return tuple(book.cards[one.name] for one in book.state.enis if one.managed)
+        leaving = {one.name for one in book.intents if isinstance(one, Freeing)}
+        return tuple(
+            book.cards[one.name]
+            for one in book.state.enis
+            if one.managed and one.name not in leaving
+        )
 
     def set_up(self, *more: Card) -> bool:
         """Set up the host for all ENIs, and for `more`; tell whether it is."""

@@ -59,6 +59,7 @@ def _gone(desk: Desk, one: Freeing) -> None:
         cards = {name: card for name, card in book.cards.items() if name != one.name}
         intents = ledger.intents_with(None, one.key)
         ledger.commit(replace(book, intents=intents, cards=cards))
+    desk.set_up()
 
 
 def give_back(desk: Desk, one: Returning) -> None:

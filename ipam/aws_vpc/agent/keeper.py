@@ -220,9 +220,11 @@ class Keeper:
                 self._moved = True
             raise
         with desk.ledger.lock:
-            state = add_blocks(desk.ledger.book.state, action.eni, blocks, desk.now())
+            state = desk.ledger.book.state
+            known = state.eni(action.eni).blocks  # one may have been taken away, and is back
+            new = [one for one in blocks if one not in known]
             desk.ledger.young |= {(action.eni, one): desk.monotonic() for one in blocks}
-            desk.ledger.set_state(state)
+            desk.ledger.set_state(add_blocks(state, action.eni, new, desk.now()))
         self._moved = True
 
     def _blocks(self, action: Assign) -> tuple[IPv4Network, ...]:

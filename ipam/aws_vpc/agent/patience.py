@@ -49,6 +49,14 @@ class Patience:
         """Forget the pauses of what has succeeded."""
         self._pauses.pop(key, None)
 
+    def eased(self, key: str) -> None:
+        """Shorten the next pause of what has succeeded once: it may fail again at once."""
+        pause = self._pauses.get(key)
+        if pause:
+            pause.tries -= 1
+            if pause.tries <= 0:
+                del self._pauses[key]
+
     def ready(self, key: str = ALL) -> bool:
         """Tell whether it may be tried now."""
         return self.left(key) <= 0
