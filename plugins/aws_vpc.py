@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from cni import pod, routed, veth
+from cni.attachment import Attachment
 from cni.config import IPAddress
 from cni.errors import CniError, Code
 from cni.invoke import Delegate
@@ -45,20 +46,24 @@ def _network(request: Request) -> Network:
 
 
 def add(request: Request) -> Result:
-    """Give the container a routed veth pair with addresses of the VPC."""
+    """Give the container a routed veth pair with addresses of the VPC.
+
+    The pair is first: of several ADDs of one attachment it lets one go on, while the agent would
+    give all of them the same address, and take it back from the first that fails.
+    """
     network, attachment = _network(request), request.attachment
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
+        veth.add(host, attachment, request.netns, network.mtu)
+        undo(lambda: veth.delete(attachment, request.netns))
         given = network.ipam.add()
-        undo(network.ipam.delete)
+        undo(lambda: _take_back(request, network))
         result, placement = _of_host(given), _placement(request, given)
         addresses = [ip.address.ip for ip in result.ips]
         pods.require_not_local(host, addresses)
         veth.take_over(host, attachment, result.addresses)
         veth.forward(pod.versions(result))
-        veth.add(host, attachment, request.netns, network.mtu or placement.mtu)
-        undo(lambda: veth.delete(attachment, request.netns))
-        pair = veth.get(host, attachment)
+        pair = _pair(host, container, attachment, network.mtu or placement.mtu)
         veth.prepare_host(pair.host.name)
         veth.prepare_container(attachment.ifname, request.netns, pod.versions(result))
         host.do(link.set_up(pair.host.index, pair.host.name))
@@ -67,6 +72,21 @@ def add(request: Request) -> Result:
         pods.replace(host, pair.host.index, addresses, placement.table)
         container.do(*_in_container(pair, result))
         return pod.with_interfaces(result, routed.ends(request, pair), 1, network.dns)
+
+
+def _take_back(request: Request, network: Network) -> None:
+    """Undo what IPAM gave: the address is out of the kernel before anybody else gets it."""
+    try_all((lambda: veth.delete(request.attachment, request.netns), network.ipam.delete))
+
+
+def _pair(host: Netlink, container: Netlink, attachment: Attachment, mtu: int) -> Pair:
+    """Return the pair, with this MTU on both ends unless it is 0."""
+    pair = veth.get(host, attachment)
+    if mtu in (0, pair.host.mtu):
+        return pair
+    for rtnl, end in ((host, pair.host), (container, pair.container)):
+        rtnl.do(link.set_mtu(end.index, end.name, mtu))
+    return veth.get(host, attachment)
 
 
 def _of_host(given: Result) -> Result:

@@ -15,14 +15,14 @@ from cni.agent.nodes import cache
 from cni.agent.settings import Settings
 from cni.cnictl import node
 from cni.errors import CniError, Code
-from cni.kernel import bridgerules, clusterrules, link, nft, route, ruleset, vpcrules
+from cni.kernel import bridgerules, clusterrules, link, nft, route, rule, ruleset, vpcrules
 from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
 from cni.overlay.apply import Overlay
 from cni.overlay.settings import PROTOCOL
 from cni.rollback import try_all
-from cni.vpc import host
+from cni.vpc import host, pods
 
-TABLES = (clusterrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
+TABLES = (clusterrules.TABLE, vpcrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
 FAMILIES = {nft.INET: "inet", nft.BRIDGE: "bridge"}
 POD = re.compile(r"veth[0-9a-f]{11}")  # cni.attachment's host_ifname
 INDEX = ".pycni"  # cni.leases.index
@@ -65,12 +65,12 @@ def find(settings: Settings, net_d: Path, *, leases: bool) -> Iterator[Item]:
         yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
     yield from _interfaces()
     yield from _overlay(settings)
-    yield from _vpc()
+    yield from _policy()
     yield from _tables()
     for place in (Path(state.PATH).parent, Path(cache.PATH).parent):
         files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
         if files:
-            yield Item(f"the files in {place}", partial(try_all, map(_removal, files)))
+            yield Item(f"the files in {place}", partial(try_all, list(map(_removal, files))))
     if leases:
         yield from _leases(net_d)
 
@@ -104,12 +104,20 @@ def _overlay(settings: Settings) -> Iterator[Item]:
         yield Item(" and ".join(what), overlay.delete)
 
 
-def _vpc() -> Iterator[Item]:
-    """Yield what the role vpc made; ENIs and their addresses stay, and go with the node."""
-    with Netlink(NETFILTER) as netlink:
-        there = vpcrules.TABLE in nft.tables(netlink)
-    if there:
-        yield Item("rules, routes and the firewall's table of VPC addresses", host.delete)
+def _policy() -> Iterator[Item]:
+    """Yield the rules and routing tables of a VPC; the interfaces are the cloud's."""
+    with Netlink(ROUTE) as rtnl:
+        rules = sum(
+            1
+            for version in (4, 6)
+            for one in rule.list_all(rtnl, version)
+            if one.protocol == pods.PROTOCOL
+        )
+        routes = sum(1 for _ in route.list_all(rtnl, 4, route.ANY, protocol=pods.PROTOCOL))
+    if rules or routes:
+        yield Item(
+            f"{rules} rules and {routes} routes of the VPC's routing policy", host.delete_routing
+        )
 
 
 def _tables() -> Iterator[Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from cni.config import IPNetwork
+from cni.errors import KernelError
 from cni.kernel.netlink import (
     CREATE,
     EXCL,
@@ -90,10 +91,14 @@ def describe(rule: Rule) -> str:
 
 
 def list_all(rtnl: Netlink, version: int) -> Iterator[Rule]:
-    """Yield the rules of an IP version in the order of their priorities."""
+    """Yield the rules of an IP version in the order of their priorities; none without IPv6."""
     header = HEADER.pack(FAMILY[version], 0, 0, 0, 0, 0, 0)
-    for payload in rtnl.dump(Request("list rules", RTM_GETRULE, 0, header)):
-        yield _read(payload)
+    try:
+        for payload in rtnl.dump(Request("list rules", RTM_GETRULE, 0, header)):
+            yield _read(payload)
+    except KernelError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise
 
 
 def _read(payload: bytes) -> Rule:

@@ -8,6 +8,10 @@ A connection carries one request and one answer, each a JSON object on a line of
 ADD takes `address` too, one that is asked for; GC takes `valid`, a list of objects with
 containerID and ifname.  CHECK answers as ADD did; DEL, GC and STATUS answer {}.  A refusal has
 `code`, and `msg` and `details` as the SPEC has them.
+
+After its answer the agent waits until the program closes the connection.  When it does so with
+something unread, which the kernel tells (ECONNRESET), the program is gone: what ADD has just given
+is taken back, since a DEL may have come before it.
 """
 
 import json
@@ -38,28 +42,17 @@ class AwayError(CniError):
 
 
 @dataclass(frozen=True)
-class Eni:
-    """The network interface of the node that has a pod's address; `device` 0 is the primary."""
-
-    name: str  # eni-…
-    mac: str
-    device: int
-    address: IPAddress | None  # its own, never a pod's
-
-
-@dataclass(frozen=True)
 class Placement:
     """What a pod has, and where packets from it must leave; `mtu` in bytes, 0: not said.
 
-    `table` is the routing table of the interface: MAIN for all that may leave by the primary.
+    `table` is the routing table of the ENI: MAIN for all that may leave by the primary.  Of the
+    answer, what only people want to know is left out.
     """
 
     addresses: tuple[IPAddress, ...]
     gateway: IPAddress | None  # of the subnet, which is that of the first address
     subnet: IPNetwork | None
-    eni: Eni
     table: int
-    vpc_cidrs: tuple[IPNetwork, ...]
     mtu: int
 
 
@@ -130,7 +123,6 @@ def _exchange(line: bytes) -> bytes:
 
 
 def _placement(answer: Section) -> Placement:
-    eni, mtu = answer.section("eni"), answer.unsigned("mtu")
     address = answer.address("address")
     addresses = ((address,) if address else ()) + answer.addresses("ipv6")
     if not addresses:
@@ -139,13 +131,6 @@ def _placement(answer: Section) -> Placement:
         addresses=addresses,
         gateway=answer.address("gateway"),
         subnet=answer.network("subnet") if answer.get("subnet") else None,
-        eni=Eni(
-            name=eni.string("id"),
-            mac=eni.string("mac").casefold(),
-            device=eni.unsigned("device"),
-            address=eni.address("address"),
-        ),
         table=answer.unsigned("table") or MAIN,
-        vpc_cidrs=answer.networks("vpcCIDRs"),
-        mtu=mtu,
+        mtu=answer.unsigned("mtu"),
     )

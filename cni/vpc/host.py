@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from cni import veth
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
-from cni.kernel import address, link, netlink, nft, route, rule, sysctl, vpcrules
+from cni.kernel import address, link, netlink, route, rule, sysctl, vpcrules
 from cni.kernel.declared import Keeper
 from cni.kernel.link import Link
-from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
+from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.route import Route
 from cni.vpc import plan, pods
 from cni.vpc.plan import FROM_ENI, MARKED, Eni, VpcHost
@@ -33,7 +33,6 @@ from cni.vpc.pods import PROTOCOL
 
 STACKED = ("vlan", "macvlan", "ipvlan", "macvtap", "bridge")  # they may have the MAC of another
 KERNEL = 2  # RTPROT_KERNEL
-ANY_TABLE = 0  # RT_TABLE_UNSPEC, in a dump
 LOOSE = 2  # rp_filter: the source must be reachable, by whatever interface
 
 
@@ -71,16 +70,13 @@ def ensure(host: VpcHost) -> Report:
     return Report(one.wanted + keeper.count, dict(one.repairs), tuple(one.alarms), one.enis)
 
 
-def delete() -> None:
-    """Take all of it from the node, and the rules of pods; addresses on interfaces stay."""
+def delete_routing() -> None:
+    """Take rules and routes from the node, those of pods too; interfaces stay as they are."""
     with Netlink(ROUTE) as rtnl:
         found = [one for version in (4, 6) for one in rule.list_all(rtnl, version)]
         rule.change(rtnl, [one for one in found if one.protocol == PROTOCOL], ())
-        for one in list(route.list_all(rtnl, 4, ANY_TABLE, protocol=PROTOCOL)):
+        for one in list(route.list_all(rtnl, 4, route.ANY, protocol=PROTOCOL)):
             rtnl.do(route.delete(one))
-    with Netlink(NETFILTER) as firewall:
-        if vpcrules.TABLE in nft.tables(firewall):
-            nft.commit(firewall, vpcrules.TABLE.delete())
 
 
 def _find(rtnl: Netlink, mac: str) -> Link | None:
@@ -182,7 +178,7 @@ class _Pass:
     def clear_tables(self, rtnl: Netlink) -> None:
         """Remove the routes of ENIs that are gone from VpcHost, but not from the node."""
         tables = {eni.table for eni in self._host.secondary}
-        present = list(route.list_all(rtnl, 4, ANY_TABLE, protocol=PROTOCOL))
+        present = list(route.list_all(rtnl, 4, route.ANY, protocol=PROTOCOL))
         others = [one for one in present if one.table not in tables]
         rtnl.do(*map(route.delete, others))
         self._count("route", 0, len(others))

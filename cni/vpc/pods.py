@@ -19,7 +19,6 @@ from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.route import MAIN
 from cni.kernel.rule import Rule
 from cni.pod import check_failed
-from cni.rollback import try_all
 
 TO_POD, FROM_POD = 512, 1536  # priorities, as the Amazon VPC CNI has them
 PROTOCOL = 112  # of our rules and of the routes of ENIs (`ip rule`, "proto 112")
@@ -146,7 +145,7 @@ def collect(network: str, valid: Container[str]) -> None:
     addresses = firewall.claimed(f"{network_key(network)}/", lambda owner: owner not in valid)
     with Netlink(ROUTE) as host:
         rule.change(host, _rules_of(host, addresses), ())
-    try_all((lambda: firewall.collect(network, valid, firewall.TABLES),))
+    firewall.collect(network, valid, firewall.TABLES)
 
 
 def orphans(host: Netlink) -> list[Rule]:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -214,3 +215,18 @@ def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path
 
     assert lab.wait_until(conflist.exists, 90), agent.log.read_text()
     assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 9001
+
+
+@pytest.mark.usefixtures("served")
+def test_what_a_program_got_that_is_gone_is_taken_back() -> None:
+    """Its DEL may have come before its ADD was served; an ADD before it stays."""
+    kept = ask("ADD", "pod-1")
+
+    for pod in ("pod-1", "pod-2"):
+        with socket.socket(socket.AF_UNIX) as program:
+            program.connect(SOCKET)
+            request = {"verb": "ADD", "network": "vpc", "containerID": pod, "ifname": "eth0"}
+            program.sendall(json.dumps(request).encode() + b"\n")
+
+    assert lab.wait_until(lambda: ask("CHECK", "pod-2")["code"] == 102)
+    assert ask("CHECK", "pod-1") == kept

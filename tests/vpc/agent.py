@@ -65,7 +65,7 @@ class Agent:
                 self._gc({"network": release.network, "valid": valid})
             else:
                 one = release.attachment
-                self._release((one.network, one.container_id, one.ifname))
+                self.release((one.network, one.container_id, one.ifname))
             release.done()
 
     def addresses(self) -> set[str]:
@@ -101,17 +101,18 @@ class Agent:
         return self.held.get(_key(request), missing)
 
     def _del(self, request: Json) -> Json:
-        self._release(_key(request))
+        self.release(_key(request))
         return {}
 
     def _gc(self, request: Json) -> Json:
         valid = {(one["containerID"], one["ifname"]) for one in request["valid"]}
         for key in list(self.held):
             if key[0] == request["network"] and key[1:] not in valid:
-                self._release(key)
+                self.release(key)
         return {}
 
-    def _release(self, key: Key) -> None:
+    def release(self, key: Key) -> None:
+        """Take back what an attachment has; it may be nothing."""
         place = self.held.pop(key, None)
         if place and key[1] not in self.planned:
             self.free.insert(0, place)
@@ -133,7 +134,8 @@ def listening(agent: Agent) -> Iterator[Agent]:
         try:
             yield agent
         finally:
-            os.unlink(SOCKET)
+            with suppress(FileNotFoundError):
+                os.unlink(SOCKET)
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
 
@@ -147,8 +149,19 @@ def _serve(listener: socket.socket, agent: Agent) -> None:
             return
         with connection, connection.makefile("rb") as lines:
             line = lines.readline()
-            if not line:
-                continue
-            answer = agent.answer(json.loads(line))
-            with suppress(BrokenPipeError):
-                connection.sendall(json.dumps(answer).encode() + b"\n")
+            if line:
+                _serve_one(connection, agent, json.loads(line))
+
+
+def _serve_one(connection: socket.socket, agent: Agent, request: Json) -> None:
+    """Answer; what was given to a program that is gone is taken back."""
+    before = set(agent.held)
+    answer = json.dumps(agent.answer(request)).encode() + b"\n"
+    try:
+        connection.settimeout(30)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
+    except OSError:
+        for key in set(agent.held) - before:
+            agent.release(key)

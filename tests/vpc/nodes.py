@@ -34,6 +34,16 @@ CONF: Json = {
     "ipam": {"type": "aws-vpc-ipam"},
 }
 
+KUBE_PROXY = """
+table ip kube-proxy {{
+    chain services {{
+        type nat hook prerouting priority dstnat
+        fib daddr type local tcp dport {port} dnat to {pod}:80
+        ip daddr {service} tcp dport 80 dnat to {pod}:80
+    }}
+}}
+"""
+
 
 @dataclass
 class Nodes:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.conftest import ROOT
 from tests.pages import packets_told
 from tests.vpc import nodes
 from tests.vpc.agent import Agent, listening, place
-from tests.vpc.fabric import OUTSIDE, OUTSIDE_ADDRESS
+from tests.vpc.fabric import OUTSIDE, OUTSIDE_ADDRESS, VPC
 from tests.vpc.nodes import PORTS, Nodes
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -37,8 +38,11 @@ def azure() -> Nodes:
     first, second = PORTS["eni-10"], PORTS["eni-20"]
     addresses = (first.addresses[0], *conflists.VPC_PODS["azure"])
     made.fabric.sync([replace(first, addresses=addresses), second])
-    made.hosts = {name: replace(host, secondary=()) for name, host in made.hosts.items()}
-    made.ensure()
+    made.hosts = {  # the subnet is all that Azure says
+        name: replace(host, secondary=(), vpc_cidrs=(host.primary.address.network,))
+        for name, host in made.hosts.items()
+    }
+    made.ensure(excluded=(ip_network(VPC),))
     return made
 
 

@@ -23,15 +23,6 @@ EITHER_WAY = pytest.mark.parametrize(
     "policy", [{}, {"external_snat": True}], ids=["SNAT by the node", "SNAT elsewhere"]
 )
 NODE_PORT, SERVICE = 30080, "172.20.0.10"
-KUBE_PROXY = """
-table ip kube-proxy {{
-    chain services {{
-        type nat hook prerouting priority dstnat
-        fib daddr type local tcp dport {port} dnat to {pod}:80
-        ip daddr {service} tcp dport 80 dnat to {pod}:80
-    }}
-}}
-"""
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def heard(client: str, server: str, address: str, port: int = 80) -> bool:
 
 def serve(pod: str) -> None:
     """Let the pod stand behind a NodePort and a ClusterIP of n1, as kube-proxy does it."""
-    rules = KUBE_PROXY.format(port=NODE_PORT, service=SERVICE, pod=ADDRESS[pod])
+    rules = nodes.KUBE_PROXY.format(port=NODE_PORT, service=SERVICE, pod=ADDRESS[pod])
     lab.run("nft -f -", netns="n1", stdin=rules)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Interface
+from pathlib import Path
 
 import pytest
 
@@ -189,12 +190,19 @@ def test_rules_of_pods_that_are_gone_go_and_others_stay(pods: Nodes) -> None:
     assert lab.run("ip rule", netns="n1") == rules
 
 
-def test_all_of_it_can_be_taken_away(pods: Nodes) -> None:
+def test_cleanup_takes_it_from_the_node(pods: Nodes, source_bin: Path) -> None:
+    """And the interfaces stay as they are, since the cloud has put them there."""
     del pods
+    interfaces = lab.ip("-br addr", netns="n1")
+    command = f"{source_bin}/cnictl cleanup --yes"
     with entered(lab.netns_path("n1")):
-        host.delete()
-        host.delete()
+        said = lab.run(command)
+        again = lab.run(command)
 
-    assert "proto 112" not in lab.run("ip rule", netns="n1")
+    assert "5 rules and 2 routes of the VPC's routing policy" in said
+    assert "inet pycni-vpc" in said
+    assert again == "nothing of ours is here\n"
+    assert lab.run("ip rule", netns="n1").count("\n") == 3
     assert lab.run("ip route show table all proto 112", netns="n1") == ""
-    assert "pycni-vpc" not in lab.run("nft list tables", netns="n1")
+    left = [one for one in interfaces if not one["ifname"].startswith("veth")]
+    assert lab.ip("-br addr", netns="n1") == left

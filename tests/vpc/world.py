@@ -4,6 +4,7 @@ Each node is a namespace with files of its own and the node agent in its role vp
 cloud attaches appears in its namespace, as in a real instance, and goes when it is detached.
 """
 
+import json
 import os
 import subprocess
 import threading
@@ -63,33 +64,48 @@ class World:
         while not self._stop.wait(TURN):
             self.sync()
 
-    def start_agent(self, node: str, **variables: str) -> None:
+    def start_agent(self, node: str, network: str = "aws-vpc", **variables: str) -> None:
         """Start the agent of a node; wait until it can serve."""
         one = self.machines[node]
+        settings = {"roles": ["vpc"], "vpc": {"cloud": "azure" if network == "azure" else "ec2"}}
+        one.path("/run/pycni/settings.json").write_text(json.dumps(settings))
         environment = {
             **os.environ,
             **self.cloud.environ(self.urls[node], self.instances[node]),
             **variables,
             "NODE_NAME": node,
         }
-        words = [str(one.bin_dir / "pycnid"), "--role", "vpc"]
+        words = [str(one.bin_dir / "pycnid"), "--config", "/run/pycni/settings.json"]
         with one.log.open("ab") as log:
             one.agent = subprocess.Popen(one.words(*words), env=environment, stderr=log)
-        assert lab.wait_until(lambda: self.status(node).exit == 0, WAIT), one.log.read_text()
+        assert lab.wait_until(lambda: self.status(node, network).exit == 0, WAIT), (
+            one.log.read_text()
+        )
 
-    def status(self, node: str) -> lab.Reply:
+    def status(self, node: str, network: str = "aws-vpc") -> lab.Reply:
         """Ask whether the node can serve pods."""
-        return self.machines[node].run("cnictl", "status", "aws-vpc", lab.netns_path(node))
+        return self.machines[node].run("cnictl", "status", network, lab.netns_path(node))
 
-    def add(self, pod: str, node: str) -> str:
+    def add(self, pod: str, node: str, network: str = "aws-vpc") -> str:
         """Let a pod start on a node; return its address."""
         path = lab.add_netns(pod)
-        result = self.machines[node].run("cnictl", "add", "aws-vpc", path).ok().json
+        result = self.machines[node].run("cnictl", "add", network, path).ok().json
         return str(result["ips"][0]["address"].partition("/")[0])
 
-    def call(self, verb: str, pod: str, node: str) -> lab.Reply:
+    def call(self, verb: str, pod: str, node: str, network: str = "aws-vpc") -> lab.Reply:
         """Call another verb for a pod."""
-        return self.machines[node].run("cnictl", verb, "aws-vpc", lab.netns_path(pod))
+        return self.machines[node].run("cnictl", verb, network, lab.netns_path(pod))
+
+    def port(self, node: str) -> Port:
+        """Return a node's primary as the cloud has it."""
+        return next(one for one in self.ports() if (one.node, one.ifname) == (node, "eth0"))
+
+    def give(self, node: str, count: int) -> None:
+        """Put more addresses on a node's primary, without its asking."""
+        wanted = len(self.port(node).addresses) + count
+        self.cloud.backend.assign_private_ip_addresses(self.port(node).name, None, count)
+        assert len(self.port(node).addresses) == wanted
+        assert lab.wait_until(lambda: self.ports() == list(self.fabric.ports.values()))
 
     def device(self, address: str) -> int:
         """Return the number of the ENI that has an address in the cloud."""

@@ -52,6 +52,7 @@ class Answers:
         self.waits = Waits()
         self._desk, self._ledger, self._mtu, self._wait = desk, desk.ledger, mtu, wait
         self._waiting: list[_Wait] = []
+        self._fresh: set[Attachment] = set()  # given by the last ADD of each
         self._verbs: dict[str, Callable[[Section], Json]] = {
             "ADD": self._add,
             "CHECK": self._check,
@@ -68,6 +69,14 @@ class Answers:
         with self._ledger.lock:
             self.take_released()
             return self._verbs[verb](request)
+
+    def take_back(self, request: Section) -> None:
+        """Release what an ADD has just been given that is gone: a DEL may have come before it."""
+        if request.string("verb") != "ADD":
+            return
+        with self._ledger.lock:
+            if _owner(request) in self._fresh:
+                self._release(_owner(request))
 
     def take_released(self) -> None:
         """Do what programs left while nobody listened."""
@@ -122,6 +131,7 @@ class Answers:
         state = self._ledger.state()
         address = pool.find(state, owner)
         if address is not None:
+            self._fresh.discard(owner)
             return self._place(owner, address)
         if desk.limits is None or not self._ledger.open:
             raise self._starting()
@@ -135,6 +145,7 @@ class Answers:
                 raise self._explained(error) from error
         self._ledger.set_state(state)
         self._ledger.wake()
+        self._fresh.add(owner)
         given = pool.find(state, owner)
         return self._place(owner, given) if given else {}
 
@@ -211,6 +222,7 @@ class Answers:
 
     def _release(self, owner: Attachment) -> None:
         ledger = self._ledger
+        self._fresh.discard(owner)
         for one in self._waiting:
             one.ended |= one.owner == owner
         ledger.lock.notify_all()

@@ -85,14 +85,43 @@ class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         line = self.rfile.readline(LINE_MAX)
         if line:
-            self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
+            answer = self._answer(line)
+            if not self._is_read(answer):
+                self._take_back()
+
+    @property
+    def _answers(self) -> Answers:
+        return cast("Listener", self.server).answers
+
+    def _is_read(self, answer: Json) -> bool:
+        """Send the answer; tell whether the program has read it before it closed.
+
+        The kernel resets a connection that is closed with something unread (man 7 unix).
+        """
+        try:
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.recv(1)
+        except ConnectionError:
+            return False
+        except OSError:  # it is there, but in no hurry
+            return True
+        return True
+
+    def _take_back(self) -> None:
+        try:
+            self._answers.take_back(self._request)
+        except (CniError, OSError) as error:
+            log.error("cannot take back what nobody has read: %s", error)  # noqa: TRY400
 
     def _answer(self, line: bytes) -> Json:
         """Return the answer; every refusal is one."""
+        self._request = Section({}, "request")
         try:
             self._check_user()
-            request = Section(decode(line, "the request"), "request")
-            return cast("Listener", self.server).answers.answer(request)
+            self._request = Section(decode(line, "the request"), "request")
+            return self._answers.answer(self._request)
         except CniError as error:
             return {"code": int(error.code), "msg": error.msg, "details": error.details}
         except OSError as error:
