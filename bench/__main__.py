@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, day, footprint, leases, machine, nodes, overlay, packets, pool
+from bench import chains, day, footprint, leases, machine, nodes, overlay, packets, pool, refill
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -102,6 +102,13 @@ CASES = {
         " addresses are those that the subnet has lost and no pod has, ENIs' own included."
         f"  A refused ADD is tried again after {pool.RETRY[0]:.0f}-{pool.RETRY[1]:.0f} s.",
         pool.measure,
+    ),
+    "v": Case(
+        "VPC addresses: an ADD on an empty pool",
+        "The pool in this process, as the agent runs it, against the tests' EC2 (moto, made strict)"
+        f" over HTTP, where every call takes {refill.ROUND_TRIP * 1000:.0f} ms."
+        "  MINIMUM_IP_TARGET=1 keeps none to spare, so each new pod waits for its own address.",
+        refill.measure,
     ),
 }
 
