@@ -227,7 +227,7 @@ def faults_of_children(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[8])
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
     """Wait until `condition` holds, at most `seconds`; tell whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -7,7 +7,7 @@ import pytest
 
 from ipam.aws_vpc.agent.intents import Returning
 from tests.cloud.cloud import NO_PREFIX, NO_PREFIX_VALUE
-from tests.cloud.faults import Bucket
+from tests.cloud.faults import Bucket, Refusal
 from tests.cloud.node import Node, running
 
 
@@ -221,3 +221,24 @@ def test_what_was_given_back_is_not_learnt_again_from_a_late_ec2(small: Node) ->
     small.keeper.turn()
 
     assert small.blocks == before
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["nothing has changed", "one is gone"])
+def test_a_restart_while_ec2_is_down_serves_what_the_metadata_service_shows(
+    node: Node,
+    same: bool,  # noqa: FBT001
+) -> None:
+    node.settle()
+    node.add_all(2)
+    node.settle()
+    if not same:
+        node.cloud.take_away(node.desk.cards()[0].name, "10.0.1.9")
+
+    node.restart()
+    with node.cloud.faults.always("*", Refusal("Unavailable", status=503)):
+        node.pass_time(30)
+        answer = node.add("new")
+
+    assert ("address" in answer) is same
+    node.settle()
+    node.assert_whole()

@@ -188,4 +188,4 @@ def test_it_ends_in_the_middle_of_a_watch(cluster: Cluster, make_source: MakeSou
         assert seen.sees_names("n1")
 
     # a watch takes minutes, and the thread would be left to it
-    assert wait_until(lambda: THREAD not in [one.name for one in threading.enumerate()], 1)
+    assert wait_until(lambda: THREAD not in [one.name for one in threading.enumerate()], 10)
