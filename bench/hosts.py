@@ -15,6 +15,7 @@ from typing import Any
 from bench.chain import FailedError
 from bench.stats import Cost
 from cni.agent.warm import SPARE
+from cni.agent.worker import IDLE
 from tests import lab
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,12 +59,18 @@ class Meter:
         self._group.rmdir()
 
 
+def _name(pid: int | str) -> str:
+    """Return what `ps` calls a process; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _serves(pid: str) -> bool:
     """Tell whether a process of the agent's is a worker that has a caller."""
-    try:
-        return not Path(f"/proc/{pid}/comm").read_text().startswith("pycnid")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    name = _name(pid)
+    return bool(name) and not name.startswith("pycnid")
 
 
 class Side:
@@ -115,7 +122,9 @@ def _open(stack: ExitStack, name: str) -> Side:
         meter = Meter(f"pycni-bench-{os.getpid()}-{time.monotonic_ns()}")
         stack.callback(meter.close)
         agent = stack.enter_context(lab.agent(OURS, Path("/run/pycni/warm.sock")))
-        lab.wait_until(lambda: len(lab.children(agent.zygote)) == SPARE)
+        lab.wait_until(
+            lambda: list(map(_name, lab.children(agent.zygote))) == [IDLE.decode()] * SPARE
+        )
         meter.take(agent.process.pid, agent.zygote, *lab.children(agent.zygote))
     return Side(name, meter)
 

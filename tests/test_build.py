@@ -53,6 +53,18 @@ def test_nothing_is_bundled_that_no_program_uses(frozen_bin: Path) -> None:
     assert libraries <= {"libpython3", "libz", "libffi", "libexpat", "libcrypto", "libssl"}
 
 
+def test_a_program_starts_once_and_finds_its_own_libraries(frozen_bin: Path) -> None:
+    environment = {"CNI_COMMAND": "VERSION", "LD_DEBUG": "libs"}
+    done = subprocess.run([frozen_bin / "ptp"], env=environment, capture_output=True, check=True)
+
+    loaded = re.findall(r"calling init: (\S+)", done.stderr.decode())
+    libraries = frozen_bin.glob("_pycni-*/lib*")
+    assert len([path for path in loaded if "/libc.so" in path]) == 1
+    assert {str(path) for path in libraries if path.name[:6] in ("libpyt", "libz.s", "libexp")} <= {
+        *loaded
+    }
+
+
 def test_a_copy_of_the_folder_works_elsewhere(frozen_bin: Path, tmp_path: Path) -> None:
     lab.run(f"cp -r {frozen_bin} {tmp_path}/copied")
 

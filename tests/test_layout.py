@@ -26,7 +26,8 @@ FLOORS = (
     {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"}
     | {"cni.masquerade", "cni.routed", "cni.bridge", "cni.vlan", "cni.macspoof"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
-    | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"},
+    | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"}
+    | {"cni.utf8"},
     {"cni"},
 )
 

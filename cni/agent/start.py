@@ -88,9 +88,9 @@ def _warm(listener: Listener, told: Json, program: Callable[[], int]) -> None:
     """Be the zygote."""
     from cni.agent import warm
 
-    warm.load()
+    written = warm.load()
     limits = warm.Limits(told["workers"], told["limit"])
-    zygote = warm.Zygote(listener.socket, build_id(), limits, program)
+    zygote = warm.Zygote(listener.socket, build_id(), limits, program, written)
     zygote.take_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     notify("READY=1")

@@ -9,17 +9,18 @@ import contextlib
 import gc
 import importlib
 import logging
+import math
 import os
 import select
 import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from cni.agent import rehearsal, worker
+from cni.agent import pages, rehearsal, worker
 from cni.programs import PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ LOADED = (
 SPARE = 2  # workers that wait for a caller: containerd executes two programs at once
 PID = struct.Struct("=i")
 PAUSE = 0.1  # seconds, after a worker died that had nothing to do
+REST = 0.004  # seconds without a fork after a caller came: it has the processors for itself
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,36 @@ class _Worker:
     asked: bool = False
 
 
-def load() -> None:
-    """Load all that a worker may need, and keep it where a fork shares it."""
+def load() -> list[pages.Range]:
+    """Load all that a worker may need, and keep it where a fork shares it.
+
+    Returns the memory that most workers will write to.
+    """
     for name in (*(program.module for program in PROGRAMS.values()), *LOADED):
         importlib.import_module(name)
     rehearsal.rehearse()
     gc.collect()
     gc.freeze()
+    return rehearsal.watch()
 
 
 class Zygote:
     """Forks a worker for each caller of `listener`, until SIGTERM."""
 
     def __init__(
-        self, listener: socket.socket, build: str, limits: Limits, main: Callable[[], int]
+        self,
+        listener: socket.socket,
+        build: str,
+        limits: Limits,
+        main: Callable[[], int],
+        written: Iterable[pages.Range] = (),
     ) -> None:
         self._listener, self._build, self._limits, self._main = listener, build, limits, main
+        self._written = written
         self._spare: set[int] = set()
         self._busy: dict[int, _Worker] = {}
         self._stopping = False
+        self._rested = 0.0  # when the next fork ahead is due, in monotonic seconds
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # a worker that has found a caller says its pid
         self._found, self._finds = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,16 +105,16 @@ class Zygote:
         """Serve until SIGTERM; then wait for the workers that run."""
         self._listener.setblocking(False)  # noqa: FBT003  # the library's own signature
         while not self._stopping:
-            while self._has_room() and len(self._spare) < SPARE and self._fork():
-                pass
-            self._wait()
+            if not self._wants_spare() or time.monotonic() < self._rested or not self._fork():
+                self._wait()
         self._listener.close()  # who waits there serves itself
         os.close(self._alive)
         while self._busy or self._spare:
             self._wait()
 
-    def _has_room(self) -> bool:
-        return len(self._busy) + len(self._spare) < self._limits.workers
+    def _wants_spare(self) -> bool:
+        room = self._limits.workers - len(self._busy) - len(self._spare)
+        return room > 0 and len(self._spare) < SPARE and not self._stopping
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -111,11 +124,15 @@ class Zygote:
         poll = select.poll()
         for file in (self._wake, self._found):
             poll.register(file, select.POLLIN)
-        if not self._stopping and not self._spare and self._has_room():  # we could not fork
-            poll.register(self._listener, select.POLLIN)
-        deadlines = [one.deadline for one in self._busy.values()]
-        now = time.monotonic()
-        poll.poll(max(0.0, min(deadlines) - now) * 1000 if deadlines else None)
+        dues = [one.deadline for one in self._busy.values()]
+        if self._wants_spare():
+            dues.append(self._rested)
+            if not self._spare:
+                poll.register(self._listener, select.POLLIN)
+        pause = max(0.0, min(dues, default=math.inf) - time.monotonic())
+        events = {file for file, _ in poll.poll(pause * 1000 if pause < math.inf else None)}
+        if self._listener.fileno() in events or (events and self._rested == math.inf):
+            self._rested = 0.0  # somebody waits for a worker, or it may be had again
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
         self._note_busy()
@@ -123,11 +140,13 @@ class Zygote:
         self._end_stuck()
 
     def _note_busy(self) -> None:
+        now = time.monotonic()
         with contextlib.suppress(BlockingIOError):
             for (pid,) in PID.iter_unpack(os.read(self._found, 4096)):
                 if pid in self._spare:  # not if it has ended already
                     self._spare.remove(pid)
-                    self._busy[pid] = _Worker(time.monotonic() + self._limits.seconds)
+                    self._busy[pid] = _Worker(now + self._limits.seconds)
+                    self._rested = now + REST
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -155,6 +174,7 @@ class Zygote:
             pid = os.fork()
         except OSError as error:
             log.error("cannot fork a worker: %s", error.strerror)  # noqa: TRY400  # is enough
+            self._rested = math.inf
             if not self._spare:
                 with contextlib.suppress(OSError):
                     self._listener.accept()[0].close()
@@ -169,6 +189,7 @@ class Zygote:
             worker.prepare()
             for file in (self._wake, self._woken, self._found, self._alive):
                 os.close(file)
+            pages.populate(self._written)
             connection = self._next_caller()
             os.write(self._finds, PID.pack(os.getpid()))
             for file in (self._finds, self._over):

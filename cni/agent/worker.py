@@ -6,6 +6,7 @@ stopped when the caller is gone.  Whatever can fail does so before the caller he
 
 import ctypes
 import fcntl
+import gc
 import logging
 import marshal
 import os
@@ -51,6 +52,7 @@ class RefusedError(Exception):
 
 def prepare() -> None:
     """Do what needs no caller: nothing of the zygote's is left but what it has loaded."""
+    gc.disable()  # a worker ends before it would pay
     _name(IDLE)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

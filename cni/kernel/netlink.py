@@ -33,7 +33,7 @@ SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 
 ACK_TLVS = 0x200  # flag of an error message: attributes follow
 ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
 TOGETHER = 100  # requests: all may be refused, and a socket has room for 200 answers or so
-RECEIVE = 1 << 18  # bytes: dumps come in chunks of up to 32 KiB, acknowledgements together
+RECEIVE = 1 << 16  # bytes: more than any chunk of a dump; malloc(3) asks the kernel for larger ones
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A node's pool as the agent runs it, in this process: with a clock of its own, turn by turn."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ class Node:
     host: Host = field(default_factory=Host)
     boot: Boot = BOOT
     tagging: Tagging = field(default_factory=Tagging)
-    wait: float = 0.05  # seconds that ADD waits
+    wait: float = 0.01  # seconds that ADD waits
 
     def __post_init__(self) -> None:
         self.cloud.clock = self.clock.monotonic
@@ -108,6 +109,12 @@ class Node:
     def connect(self) -> None:
         """Have connections of its own to the cloud."""
         self._client = client(self.url)
+
+    def patient(self, seconds: float) -> None:
+        """Let ADDs wait for so long."""
+        self.wait = seconds
+        self.restart()
+        self.settle()
 
     def restart(self) -> None:
         """Have a new agent."""
@@ -146,6 +153,19 @@ class Node:
         while (left := end - self.clock.monotonic()) > 0:
             self.clock.sleep(min(self.keeper.turn(), left))
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let the agent run in a thread of its own, in real time, as long as the block runs."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self.keeper.run, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            self.ledger.wake()
+            thread.join()
+
     @property
     def intents(self) -> tuple[Any, ...]:
         """Return what was begun."""
@@ -177,8 +197,11 @@ class Node:
         addresses = []
         for number in range(first, first + pods):
             answer = self.add(f"pod-{number}")
-            while answer.get("code") == 11:
+            for _ in range(200):
+                if answer.get("code") != 11:
+                    break
                 self.settle()
+                self.clock.sleep(10)  # a subnet may be left alone
                 answer = self.add(f"pod-{number}")
             addresses.append(answer["address"])
         return addresses

@@ -171,7 +171,9 @@ class Answers:
         if trouble:
             age = max(self._ledger.clock() - trouble.at, 0)
             said.append(f"cannot {trouble.call}, {age:.0f} s ago: {trouble.text}")
-        return CniError(error.code, error.msg, "; ".join(said))
+        # what EC2 allows is tried again in a while
+        code = Code.TRY_AGAIN if self._desk.cap else error.code
+        return CniError(code, error.msg, "; ".join(said))
 
     def _place(self, owner: Attachment, address: IPv4Address) -> Json:
         """Return what a program must know of a pod's address."""
@@ -181,7 +183,6 @@ class Answers:
             hint = f"DEL and ADD container {owner.container_id}"
             raise CniError(Code.CHECK_FAILED, msg, hint)
         card = self._ledger.book.cards[eni.name]
-        ipv6 = [str(prefix[int(address) & 0xFFFFFFFF]) for prefix in card.ipv6[:1]]
         return {
             "address": str(address),
             "gateway": str(card.cidr[1]),
@@ -193,10 +194,19 @@ class Answers:
                 "address": str(eni.address),
             },
             "table": MAIN if eni.primary else eni.device + 1,
-            "ipv6": ipv6,
+            "ipv6": self._ipv6(address),
             "vpcCIDRs": list(self._desk.node.vpc_cidrs) if self._desk.node else [],
             "mtu": self._mtu,
         }
+
+    def _ipv6(self, address: IPv4Address) -> list[str]:
+        """Return the IPv6 address that goes with an IPv4 address, if the primary has a prefix.
+
+        It ends in the other's bits: unique while that one is, and nothing has to be kept.
+        """
+        enis, cards = self._ledger.book.state.enis, self._ledger.book.cards
+        prefixes = [one for eni in enis if eni.primary for one in cards[eni.name].ipv6]
+        return [str(prefixes[0][int(address)])] if prefixes else []
 
     def _check(self, request: Section) -> Json:
         owner = _owner(request)

@@ -45,7 +45,10 @@ def _delete(desk: Desk, one: Freeing) -> None:
         with desk.call(f"delete {one.name}", one.key):
             desk.cloud.delete(one.name)
     except CloudError as error:
-        if error.kind is not Kind.GONE:
+        if error.kind is Kind.BUSY:  # it is still attached, or again
+            with desk.ledger.lock:
+                desk.ledger.set_intent(replace(one, stage=Stage.DETACHING), one.key)
+        if error.kind is not Kind.GONE or desk.cloud.card(one.name):
             raise
     _gone(desk, one)
 

@@ -111,9 +111,11 @@ class Keeper:
             log.info("%s is a %s", node.name, node.instance.name)
         if desk.node:
             limits = limits_of(desk.node.instance, desk.ledger.settings, self._max_pods)
-            cap, until = desk.cap or (limits.enis, 0.0)
-            if cap < limits.enis and desk.monotonic() < until:
-                limits = replace(limits, enis=cap, why=f"EC2 attaches no more than {cap}")
+            if desk.cap and desk.monotonic() >= desk.cap[1]:
+                desk.cap = None
+            if desk.cap:
+                most = min(desk.cap[0], limits.enis)
+                limits = replace(limits, enis=most, why=f"EC2 attaches no more than {most}")
             desk.limits = limits
 
     def _look(self) -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from cni.errors import CniError, Code
 from ipam.aws_vpc.cloud.tags import Tagging
 
-NAMES = ("CLUSTER_NAME", "ADDITIONAL_ENI_TAGS", "AWS_VPC_ENI_MTU", "DISABLE_LEAKED_ENI_CLEANUP")
-MTU, MTU_MIN, MTU_MAX = 9001, 576, 9001  # bytes; what EC2 carries within a VPC
+NAMES = ("CLUSTER_NAME", "ADDITIONAL_ENI_TAGS", "DISABLE_LEAKED_ENI_CLEANUP")
 
 
 @dataclass(frozen=True)
@@ -16,21 +15,17 @@ class Variables:
     """`sweeps`: look for ENIs that nodes have lost."""
 
     tagging: Tagging = field(default_factory=Tagging)
-    mtu: int = MTU
     sweeps: bool = True
 
 
 def read(env: Mapping[str, str]) -> Variables:
     """Return what is in `env`.  Raises CniError code 4, naming the variable."""
     given = {name: env.get(name, "").strip() for name in NAMES}
-    mtu = given["AWS_VPC_ENI_MTU"] or str(MTU)
-    if not mtu.isascii() or not mtu.isdigit() or not MTU_MIN <= int(mtu) <= MTU_MAX:
-        raise _refuse("AWS_VPC_ENI_MTU", mtu, f"it must be {MTU_MIN} to {MTU_MAX}")
     off = given["DISABLE_LEAKED_ENI_CLEANUP"].casefold()
     if off not in ("", "true", "false"):
         raise _refuse("DISABLE_LEAKED_ENI_CLEANUP", off, "it must be true or false")
     tagging = Tagging(given["CLUSTER_NAME"], _tags(given["ADDITIONAL_ENI_TAGS"]))
-    return Variables(tagging, int(mtu), off != "true")
+    return Variables(tagging, off != "true")
 
 
 def _tags(text: str) -> dict[str, str]:
