@@ -8,6 +8,7 @@
 #   ./build.sh bench [ARG…]   freeze, then measure beside the reference plugins; --help tells ARG (root)
 #   ./build.sh demo           freeze, then see pods get their network (root)
 #   ./build.sh install DIR    freeze, then put the programs into DIR, say /opt/cni/bin
+#   ./build.sh image [NAME]   the container image (docker or podman), for deploy/kubernetes
 #   ./build.sh lock           pin the newest Python packages that pyproject.toml allows
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -20,8 +21,12 @@ BENCH_PACKAGES=(
 DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
-    golang-go iproute2 iptables nftables openssl podman procps runc tcpdump user-mode-linux
-    util-linux
+    golang-go iproute2 iptables nftables openssl podman procps runc shellcheck tcpdump
+    user-mode-linux util-linux
+)
+CLUSTER_PACKAGES=(
+    busybox-static conntrack containerd curl dpkg-dev etcd-server golang-go iproute2 iptables
+    nftables openssl procps runc util-linux
 )
 VENV=$PWD/.venv
 
@@ -85,6 +90,19 @@ need_bench_python() {
     say "Python packages for the benchmarks, into .venv"
     "$PYTHON" -m pip install -qq --require-hashes -r requirements-bench.txt
     echo "$wanted" >"$VENV/stamp-bench"
+}
+
+# Tell whether these arguments of pytest may run tests/cluster, which has nodes of our own unless
+# PYCNI_CLUSTER says kind: they name it, or no place at all.
+want_cluster() {
+    [[ ${PYCNI_CLUSTER:-netns} == netns && (" $*" != *" tests/"* || " $*" == *" tests/cluster"*) ]]
+}
+
+# Set KUBE_BIN_DIR, unless it is set, to the programs of Kubernetes; they are built once.
+need_kubernetes() {
+    need_packages "${CLUSTER_PACKAGES[@]}"
+    [[ -n ${KUBE_BIN_DIR:-} ]] || KUBE_BIN_DIR=$(tests/cluster/build-kubernetes)
+    export KUBE_BIN_DIR
 }
 
 # One at a time may set up and build; the lock goes with the process, or at unlock.
@@ -178,8 +196,10 @@ freeze)
     ;;
 test)
     need_root test
+    command -v kubectl >/dev/null || die "kubectl is missing: 1.22 or newer, newer than Debian's"
     lock
     need_packages "${TEST_PACKAGES[@]}"
+    ! want_cluster "$@" || need_kubernetes
     freeze
     unlock
     "$PYTHON" -m pytest -n 2 "$@"
@@ -190,6 +210,7 @@ bench)
     need_packages "${BENCH_PACKAGES[@]}"
     freeze
     need_bench_python
+    [[ $# -gt 0 && " $* " != *" m "* ]] || need_kubernetes
     unlock
     "$PYTHON" -m bench "$@"
     ;;
@@ -207,6 +228,10 @@ install)
     freeze
     unlock
     "$PYTHON" -m cni.install dist/bin "$1"
+    ;;
+image)
+    "${ENGINE:-$(command -v podman || echo docker)}" build --file deploy/image/Containerfile \
+        ${BASE:+--build-arg "BASE=$BASE"} --tag "${1:-localhost/pycni:dev}" .
     ;;
 lock)
     lock

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, day, footprint, leases, machine, nodes, overlay, packets, pool
+from bench import chains, cluster, day, footprint, leases, machine, nodes, overlay, packets, pool
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -86,10 +86,11 @@ CASES = {
         overlay.throughput,
     ),
     "k": Case(
-        "following the nodes of a Kubernetes API",
-        f"{nodes.COUNT:,} nodes of {nodes.BYTES:,} bytes from a server of the tests' over TLS, in"
-        " pages of 500; a process that does nothing else, from the source tree.  The server is"
-        " Python too: the wall time is mostly its own.",
+        "the agent in a large cluster",
+        "The frozen agent with roles warm, vxlan and masq, and a Kubernetes API of the tests' over"
+        f" TLS on the same machine, in Python, with nodes of {nodes.BYTES:,} bytes: the start"
+        " holds its time too.  A pass is all that the agent does in the 9 s from one to the next."
+        "  RSS is that of the process with the roles.",
         nodes.measure,
     ),
     "l": Case(
@@ -102,6 +103,15 @@ CASES = {
         " addresses are those that the subnet has lost and no pod has, ENIs' own included."
         f"  A refused ADD is tried again after {pool.RETRY[0]:.0f}-{pool.RETRY[1]:.0f} s.",
         pool.measure,
+    ),
+    "m": Case(
+        "pods on a node of a cluster",
+        "A real Kubernetes of four nodes (tests/cluster) with deploy/kind's network.  On one of"
+        " them, whose kubelet has ended, containerd gets a kubelet's calls (by curl, which is"
+        " some 10 ms of each); the conflist is the same for both sides, and so is all but the"
+        " programs that it names.  Most of a pod's time is containerd's and runc's."
+        f"  {cluster.AT_ONCE} at once share the machine's processors with the cluster.",
+        cluster.measure,
     ),
 }
 

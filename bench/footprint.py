@@ -28,9 +28,9 @@ def memory(_runs: int) -> list[Row]:
     with lab.fresh_host(), _agent() as agent:
         netns = lab.add_netns("pod")
         _serve(8, netns)  # all roles have begun
-        before, faults = _memory(agent), lab.faults_of_children(agent.zygote)
+        before, faults = memory_of(agent), lab.faults_of_children(agent.zygote)
         _serve(INVOCATIONS, netns)
-        after = _memory(agent)
+        after = memory_of(agent)
         # each worker writes to a hundred pages and more
         if lab.faults_of_children(agent.zygote) - faults < INVOCATIONS * 100:
             raise FailedError("the agent has not served all invocations")
@@ -62,7 +62,7 @@ def _agent() -> Iterator[lab.Agent]:
         yield agent
 
 
-def _memory(agent: lab.Agent) -> dict[str, float]:
+def memory_of(agent: lab.Agent) -> dict[str, float]:
     """Return MB: RSS and PSS of all processes, RSS of each."""
     lab.wait_until(lambda: len(lab.children(agent.zygote)) == SPARE)
     time.sleep(0.5)  # the last workers end

@@ -14,7 +14,7 @@ from cni import pod, veth
 from cni.attachment import Attachment
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
-from cni.kernel import address, link, netns, sysctl
+from cni.kernel import link, netns, sysctl
 from cni.kernel.bridge import Port, add_bridge, get_port, set_master, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink, Request
@@ -114,7 +114,7 @@ def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
     if wanted.promisc and found.kind == "bridge" and not found.promisc:
         changes.append(link.set_promisc(found.index, found.name))
     if any(one.version == 6 for one in wanted.gateways):
-        sysctl.write(f"ipv6/conf/{found.name}/disable_ipv6", "0")
+        sysctl.enable_ipv6(found.name)
     if not found.up:
         veth.prepare_host(found.name)
         changes.append(link.set_up(found.index, found.name))
@@ -122,19 +122,29 @@ def bring_up(host: Netlink, found: Link, wanted: Bridge) -> None:
         host.do(*changes)
 
 
-def delete_unused(bridge: str, name: str, but: str = "") -> None:
-    """Remove `name`, unless the bridge has a port (`but` one) or somebody is about to add one."""
+def delete_unused(bridge: str, name: str, domain: str = "") -> None:
+    """Remove `name`, unless the bridge has a port or somebody is about to add one.
+
+    With a `domain` only the ports of its pods count.
+    """
     with netns.alone() as alone, Netlink(ROUTE) as host:
         found = link.get(host, bridge) if alone else None
-        if found and {one.name for one in link.list_all(host, found.index)} <= {but}:
+        if found is None:
+            return
+        ports = link.list_all(host, found.index)
+        if not any(not domain or domain in _domains(one) for one in ports):
             link.delete("", name)
+
+
+def _domains(pair: Link) -> set[str]:
+    """Return the domains that a pod's pair is of, by its names: see `add_names`."""
+    return {name.rpartition("-")[0] for name in pair.altnames}
 
 
 def _take_in_survivors(host: Netlink, device: Link, wanted: Bridge) -> None:
     """Make ports of the network's pairs that lost their bridge: this one replaces it."""
     for one in veth.of_network(host, wanted.network):
-        domains = {name.rpartition("-")[0] for name in one.altnames}
-        if one.master or wanted.domain not in domains:
+        if one.master or wanted.domain not in _domains(one):
             continue
         try:
             host.do(
@@ -189,49 +199,6 @@ def take_over(
         veth.take_over(host, attachment, addresses)
 
 
-# the gateways' addresses
-
-
-def gateway_changes(host: Netlink, gateway: Link, wanted: Bridge, *, force: bool) -> list[Request]:
-    """Return what gives `gateway` the addresses that it lacks; nothing when it has them all.
-
-    A network's IPv4 addresses stand alone there, IPv6 ones beside what they do not overlap.
-    Raises CniError code 101 when another stands in the way, or with `force` deletes it.
-    """
-    index, name = gateway.index, gateway.name
-    present = address.get(host, index) if wanted.gateways else []
-    missing = [one for one in wanted.gateways if one not in present]
-    foreign = [one for one in present if one not in wanted.gateways]
-    clashes = {old: new for new in missing for old in foreign if _clash(old, new)}
-    for old, new in () if force else clashes.items():
-        msg = f'"{name}" already has an IP address different from {new}'
-        details = f"it has {old}: use another bridge or subnet, or forceAddress to replace it"
-        raise CniError(Code.ALREADY_ATTACHED, msg, details)
-    return [
-        *(address.delete(index, name, old) for old in clashes),
-        *(address.add(index, name, new) for new in missing),
-    ]
-
-
-def _clash(old: IPInterface, new: IPInterface) -> bool:
-    if old.version != new.version:
-        return False
-    return old.version == 4 or old.network.overlaps(new.network)
-
-
-def change_gateways(host: Netlink, device: Link, changes: Collection[Request]) -> None:
-    """Make the changes, each of which another ADD may have made meanwhile.
-
-    A gateway keeps its MAC: from now on that of the bridge does not change with its ports.
-    """
-    for change in (link.set_address(device), *changes) if changes else ():
-        try:
-            host.do(change)
-        except KernelError as error:
-            if error.errno not in (errno.EEXIST, errno.EADDRNOTAVAIL):
-                raise
-
-
 # CHECK
 
 
@@ -245,10 +212,9 @@ def check(host: Netlink, wanted: Bridge, result: Result) -> None:
     device = pod.check_link(host, known.get(wanted.name, Interface(wanted.name)), "bridge")
     if wanted.promisc and not device.promisc:
         raise pod.check_failed(f"bridge {wanted.name} is not promiscuous")
-    if not wanted.gateways:
-        return
-    kind = "veth" if wanted.gateways_in_vlan else "bridge"
-    gateway = pod.check_link(host, known.get(name, Interface(name)), kind)
+    gateway = device
+    if wanted.gateways_in_vlan:
+        gateway = pod.check_link(host, known.get(name, Interface(name)), "veth")
     pod.check_addresses(host, gateway, map(IP, wanted.gateways))
 
 

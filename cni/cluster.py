@@ -155,17 +155,22 @@ def _unusable(node: Node, own: Node) -> str:
         if address in own.addresses:
             return f"its address {address} is this node's own"
     for network in node.pod_cidrs:
-        for address in (*own.addresses, *node.addresses):
+        for address in node.addresses:
             if address in network:
-                return f"its pod CIDR {network} holds the address {address} of a node"
+                return _holds(network, address)
     return _lacks(node)
 
 
+def _holds(network: IPNetwork, address: IPAddress) -> str:
+    return f"its pod CIDR {network} holds the address {address} of a node"
+
+
 class _Taken:
-    """The names and pod CIDRs in use: finds an overlap in a time not grown by their number.
+    """The names, pod CIDRs and addresses in use: finds an overlap in a time that does not grow.
 
     Two networks overlap when one lies in the other.  So each network in use is kept under its own
-    key, and under those of the networks around it, of every prefix length that occurs.
+    key, and under those of the networks around it, of every prefix length that occurs; and each
+    address under the latter.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -175,35 +180,49 @@ class _Taken:
         self._names = set[str]()
         self._networks: dict[_Key, Node] = {}
         self._around: dict[_Key, Node] = {}
+        self._addresses: dict[_Key, IPAddress] = {}
 
     def add(self, node: Node) -> None:
         self._names.add(node.name)
         for network in node.pod_cidrs:
-            self._networks[_key(network, network.prefixlen)] = node
-            for key in self._keys(network):
+            self._networks[_key(network.network_address, network.prefixlen)] = node
+            for key in self._keys(network.network_address, network.prefixlen):
                 self._around[key] = node
+        for address in node.addresses:
+            for key in self._keys(address):
+                self._addresses.setdefault(key, address)
 
     def overlap(self, node: Node) -> str:
         """Return what this node has that another has; empty when nothing."""
         if node.name in self._names:
             return "another one has its name"
         for network in node.pod_cidrs:
-            other = self._around.get(_key(network, network.prefixlen))
-            for key in self._keys(network):
+            own = _key(network.network_address, network.prefixlen)
+            other = self._around.get(own)
+            for key in self._keys(network.network_address, network.prefixlen):
                 other = other or self._networks.get(key)
             if other:
                 return f"its pod CIDR {network} overlaps that of node {other.name}"
+            if address := self._addresses.get(own):
+                return _holds(network, address)
+        return self._surrounding(node)
+
+    def _surrounding(self, node: Node) -> str:
+        """Return which pod CIDR in use holds an address of this node; empty when none."""
+        for address in node.addresses:
+            for key in self._keys(address):
+                if other := self._networks.get(key):
+                    return f"its address {address} lies in a pod CIDR of node {other.name}"
         return ""
 
-    def _keys(self, network: IPNetwork) -> list[_Key]:
-        """Return the keys of `network` and of those around it."""
+    def _keys(self, first: IPAddress, most: int = 128) -> list[_Key]:
+        """Return the keys of the networks around `first`, of at most that prefix length."""
         return [
-            _key(network, length)
+            _key(first, length)
             for version, length in self._lengths
-            if version == network.version and length <= network.prefixlen
+            if version == first.version and length <= most
         ]
 
 
-def _key(network: IPNetwork, length: int) -> _Key:
-    bits = int(network.network_address) >> (network.max_prefixlen - length)
-    return network.version, length, bits
+def _key(first: IPAddress, length: int) -> _Key:
+    return first.version, length, int(first) >> (first.max_prefixlen - length)

@@ -5,6 +5,8 @@ the new one, whole.  The libraries of a build stand in a folder of their own (se
 come before the first program that needs them.  Those of the build before stay, since programs
 of it are still at work; an installation after the next hour removes them.  Killed at any point,
 the suite works, and the next installation takes the left-overs away.
+
+What others had under our names before the first installation is kept; it comes back when ours goes.
 """
 
 import fcntl
@@ -16,10 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cni.handover import ALONE
 from cni.programs import NAMES
 
 LIBRARIES = "_pycni-"  # how the names of folders of libraries begin
 TEMPORARY = ".pycni-"  # how names begin that only an installation under way uses
+REPLACED = "_replaced-by-pycni"  # the folder of the files that were there before ours
 STAY_S = 3600  # after they were replaced: no program of a pod works that long
 
 
@@ -37,11 +41,33 @@ def install(source: Path, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     with _locked(target):
         _remove_leftovers(target)
+        if not any(target.glob(f"{LIBRARIES}*")):
+            _keep_others(target)
         for folder in libraries:
             _copy_libraries(folder, target)
         installed = _copy_programs(programs, target)
         _remove_older_builds(target, {folder.name for folder in libraries})
     return installed
+
+
+def uninstall(target: Path) -> None:
+    """Take the programs of every build out of `target`; what they replaced comes back.
+
+    A file of another's that lies over one of ours stays.  Raises OSError.
+    """
+    with _locked(target):
+        sizes = {path.lstat().st_size for name in ALONE if (path := target / name).exists()}
+        for name in NAMES:
+            program, before = target / name, target / REPLACED / name
+            if os.path.lexists(program) and program.lstat().st_size not in sizes:
+                continue
+            if os.path.lexists(before):
+                before.rename(program)
+            else:
+                program.unlink(missing_ok=True)
+        for path in (*target.glob(f"{LIBRARIES}*"), *target.glob(REPLACED)):
+            _remove(path)
+        _remove_leftovers(target)
 
 
 @contextmanager
@@ -60,6 +86,16 @@ def _remove_leftovers(target: Path) -> None:
     for path in (*target.iterdir(), *inside):
         if path.name.startswith(TEMPORARY):
             _remove(path)
+
+
+def _keep_others(target: Path) -> None:
+    """Give files that are there under our names a second name, in a folder of their own."""
+    for name in NAMES:
+        source, copy = target / name, target / REPLACED / name
+        if os.path.lexists(source):
+            copy.parent.mkdir(exist_ok=True)
+            copy.unlink(missing_ok=True)
+            _link(source, name).rename(copy)
 
 
 def _copy_libraries(source: Path, target: Path) -> None:

@@ -118,7 +118,7 @@ def prepare_container(
             sysctl.write_if_there(f"ipv4/conf/{ifname}/arp_notify", "1")
         if 6 in versions:
             for name in ("lo", ifname):
-                sysctl.write(f"ipv6/conf/{name}/disable_ipv6", "0")
+                sysctl.enable_ipv6(name)
             settings = {"keep_addr_on_down": "1", "ndisc_notify": "1"}
             settings |= {"accept_dad": "1", "enhanced_dad": "1"} if dad else {"accept_dad": "0"}
             for key, value in settings.items():

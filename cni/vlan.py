@@ -37,23 +37,26 @@ def read(config: Section) -> Vlans:
     if not 0 <= access <= VLAN_MAX:
         msg = f"invalid VLAN ID {access} (must be between 0 and {VLAN_MAX})"
         raise invalid_config(msg, "set vlan, or remove it")
-    ranges = [ends for entry in config.sections("vlanTrunk") for ends in _trunk(entry)]
-    return Vlans(access, tuple(ranges), config.boolean("preserveDefaultVlan"))
+    trunk = {vid for entry in config.sections("vlanTrunk") for vid in _trunk(entry)}
+    return Vlans(access, tuple(sorted(trunk)), config.boolean("preserveDefaultVlan"))
 
 
-def _trunk(entry: Section) -> list[tuple[int, int]]:
-    """Return the ranges of one entry of vlanTrunk: {minID, maxID}, {id}, or all three."""
+def _trunk(entry: Section) -> list[int]:
+    """Return the IDs of one entry of vlanTrunk: {minID, maxID}, {id}, or all three."""
     given = [key for key in ENDS if entry.get(key) is not None]
     if len(given) == 1:
         absent = next(key for key in ENDS if key not in given)
         msg = f"minID and maxID should be configured simultaneously, {absent} is missing"
         raise invalid_config(msg, entry.where)
-    ranges = [(_vid(entry, "minID"), _vid(entry, "maxID"))] if given else []
-    if any(first > last for first, last in ranges):
-        raise invalid_config("minID is greater than maxID in trunk parameter", entry.where)
+    vids: list[int] = []
+    if given:
+        first, last = (_vid(entry, key) for key in ENDS)
+        if first > last:
+            raise invalid_config("minID is greater than maxID in trunk parameter", entry.where)
+        vids += range(first, last + 1)
     if entry.get("id") is not None:
-        ranges.append((_vid(entry, "id"), _vid(entry, "id")))
-    return ranges
+        vids.append(_vid(entry, "id"))
+    return vids
 
 
 def _vid(entry: Section, key: str) -> int:
@@ -104,7 +107,7 @@ def _add_gateway(host: Netlink, device: Link, wanted: Bridge, undo: Undo) -> Non
     )
     try:
         link.add_veth(host, *ends, wanted.mtu, name)
-        undo(partial(bridge.delete_unused, wanted.name, name, but=port_name))
+        undo(partial(bridge.delete_unused, wanted.name, name, wanted.domain))
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise
@@ -166,7 +169,7 @@ def _check_port(host: Netlink, port: Link, vlans: Vlans) -> None:
 def _difference(host: Netlink, port: Link, vlans: Vlans) -> str:
     """Return what the port carries too much or too little of `vlans`, in words."""
     found = get_vlans(host, port.index)
-    wanted = {vid: 0 for first, last in vlans.trunk for vid in range(first, last + 1)}
+    wanted = dict.fromkeys(vlans.trunk, 0)
     wanted[vlans.access or NATIVE] = PVID | UNTAGGED
     for vid, flags in wanted.items():
         if found.get(vid) != flags:

@@ -7,11 +7,10 @@ and in the container, for `10.1.2.5/24`
     10.1.2.0/24 dev eth0 (the kernel's), and IPAM's routes
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from ipaddress import ip_interface, ip_network
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from cni import bridge, invoke, macspoof, masquerade, pod, veth, vlan
+from cni import bridge, gateways, invoke, macspoof, masquerade, pod, veth, vlan
 from cni.bridge import Bridge, Undo
 from cni.config import Section
 from cni.errors import CniError, Code, invalid_config
@@ -22,13 +21,12 @@ from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.names import check_ifname
 from cni.request import Request
-from cni.result import DNS, LEGACY, Interface, Result, Route
+from cni.result import DNS, IP, LEGACY, Interface, Result
 from cni.rollback import rollback, try_all
 from cni.skel import Plugin
 from cni.veth import Pair
 
 DEFAULT_BRIDGE = "cni0"
-DEFAULT_ROUTE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 CONTAINER = 2  # the number of the container's end in a result: bridge, host's end, container's
 
 
@@ -100,12 +98,12 @@ def add(request: Request) -> Result:
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = _lease(request, config, undo)
-        wanted = _bridge(config, attachment.network, result)
+        wanted = _bridge(config, attachment.network, result.ips)
         bridge.take_over(host, wanted, attachment, result.addresses)
         with netns.shared():
             device = bridge.ensure(host, wanted, undo)
             gateway = vlan.ensure_gateway(host, device, wanted, undo)
-            late = bridge.gateway_changes(host, gateway, wanted, force=config.force_address)
+            late = gateways.changes(host, gateway, wanted.gateways, force=config.force_address)
             veth.add(
                 host,
                 attachment,
@@ -137,7 +135,7 @@ def add(request: Request) -> Result:
         )
         # last, since all pods share them: what fails before does not touch them
         veth.forward(one.version for one in wanted.gateways)
-        bridge.change_gateways(host, device, late)
+        gateways.change(host, device, late)
         return result
 
 
@@ -151,7 +149,9 @@ def _lease(request: Request, config: Config, undo: Undo) -> Result:
         result = ipam.add()
         undo(ipam.delete)
         pod.require_addresses(result, ipam.name)
-        return _with_gateways(config, result)
+        if config.is_gateway:
+            result = gateways.named(result, default=config.is_default_gateway)
+        return result
     if version in LEGACY:
         msg = f"cannot convert the result to CNI version {version}: no valid IP addresses"
         details = "use cniVersion 0.3.0 or newer, or an IPAM program"
@@ -159,28 +159,9 @@ def _lease(request: Request, config: Config, undo: Undo) -> Result:
     return Result()
 
 
-def _with_gateways(config: Config, result: Result) -> Result:
-    if not config.is_gateway:
-        return result
-    ips = tuple(
-        replace(ip, gateway=ip.gateway or ip.address.network.network_address + 1)
-        for ip in result.ips
-    )
-    routes = list(result.routes)
-    for ip in ips if config.is_default_gateway else ():
-        default = DEFAULT_ROUTE[ip.address.version]
-        if all(one.dst != default for one in routes):
-            routes.append(Route(default, ip.gateway))
-    return replace(result, ips=ips, routes=tuple(routes))
-
-
-def _bridge(config: Config, network: str, result: Result) -> Bridge:
-    gateways = {
-        ip_interface(f"{ip.gateway}/{ip.address.network.prefixlen}"): None
-        for ip in result.ips
-        if config.is_gateway and ip.gateway
-    }
-    return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, tuple(gateways))
+def _bridge(config: Config, network: str, ips: Iterable[IP]) -> Bridge:
+    wanted = gateways.of(ips) if config.is_gateway else ()
+    return Bridge(config.bridge, network, config.mtu, config.promisc, config.port, wanted)
 
 
 def _set_up(
@@ -236,7 +217,7 @@ def check(request: Request) -> None:
     result = request.required_prev_result()
     interface = pod.container_interface(request, result)
     ips = pod.ips_on(result, interface)
-    wanted = _bridge(config, request.attachment.network, result)
+    wanted = _bridge(config, request.attachment.network, ips)
     with veth.sockets(request.netns) as (host, container):
         end = pod.check_link(container, interface, "veth", up=config.container_up)
         pod.check_addresses(container, end, ips)

@@ -3,7 +3,7 @@
 | tests/shipped/ | where it comes from |
 |---|---|
 | 10-containerd-net.conflist | containerd 1.6, script/setup/install-cni |
-| 10-crio-bridge.conflist, 11-crio-ipv4-bridge.conflist | CRI-O 1.24 and later, contrib/cni |
+| 10-crio-bridge.conflist, 11-crio-ipv4-bridge.conflist | CRI-O 1.26 and later, contrib/cni |
 | nerdctl-bridge.conflist | what nerdctl 1 writes for its default network |
 | nomad.conflist | what Nomad keeps in memory for network mode "bridge", with its defaults |
 

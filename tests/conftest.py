@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from cni.programs import NAMES
 from tests import lab
@@ -20,6 +21,19 @@ sys.path.insert(0, {root!r})
 from cni.__main__ import main
 sys.exit(main())
 """
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give any process any test, but one of them all those of a cluster: they share it.
+
+    (What xdist has for this, --dist loadgroup, does nothing under pytest 9.2.)
+    """
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda nodeid: (
+        "cluster" if nodeid.startswith("tests/cluster/") else nodeid
+    )
+    return scheduler
 
 
 @pytest.hookimpl(wrapper=True)

@@ -156,6 +156,15 @@ def test_the_archive_works_where_it_is_unpacked(archive: Path, tmp_path: Path) -
     assert lab.run(f"{top}/cnictl --help")
 
 
+def test_a_network_for_kubernetes_is_rendered_from_the_archive(
+    archive: Path, tmp_path: Path
+) -> None:
+    lab.run(f"tar -xf {archive} -C {tmp_path}")
+    top = tmp_path / archive.name.removesuffix(".tar.gz")
+
+    assert "kind: DaemonSet" in lab.run(f"kubectl kustomize {top}/deploy/kubernetes/vxlan")
+
+
 def test_the_archive_holds_what_a_node_needs_and_nothing_of_the_builder(archive: Path) -> None:
     top = archive.name.removesuffix(".tar.gz")
     with tarfile.open(archive) as tar:

@@ -18,7 +18,7 @@ from types import FrameType
 import pytest
 
 import cni.install
-from cni.install import install
+from cni.install import REPLACED, install, uninstall
 from cni.programs import NAMES
 from tests import lab
 from tests.conftest import ROOT
@@ -119,7 +119,37 @@ def test_files_of_our_names_are_replaced_and_others_stay(place: Path) -> None:
         "macvlan",
         "folder",
         *libraries("a"),
+        REPLACED,
     }
+
+
+def test_what_was_replaced_comes_back_and_nothing_of_ours_stays(place: Path) -> None:
+    target = place / "bin"
+    target.mkdir()
+    (target / "ptp").write_text("the reference's")
+    (target / "portmap").symlink_to("/usr/bin/true")
+    (target / "macvlan").write_text("theirs")
+    for build in "ab":
+        install(small_build(place / build, build), target)
+
+    uninstall(target)
+
+    assert (target / "ptp").read_text() == "the reference's"
+    assert (target / "portmap").readlink() == Path("/usr/bin/true")
+    assert {path.name for path in target.iterdir()} == {"ptp", "portmap", "macvlan"}
+
+
+def test_what_others_have_put_over_ours_since_stays(place: Path) -> None:
+    target = place / "bin"
+    install(small_build(place / "a", "a"), target)
+    (target / "ptp").unlink()
+    (target / "ptp").write_text("the reference's")
+
+    uninstall(target)
+
+    assert [path.name for path in target.iterdir()] == ["ptp"]
+    uninstall(target)
+    assert (target / "ptp").read_text() == "the reference's"
 
 
 def test_libraries_stay_while_programs_of_their_build_may_run(place: Path) -> None:

@@ -19,16 +19,14 @@ Sample = tuple[str, float]  # what follows the name of the figure, and its value
 def text(loop: Loop, readiness: Readiness, source: Source) -> str:
     """Return all figures."""
     health = source.health()
+    lag = time.monotonic() - health.last_contact
     lines = [
         *figure("ready", "Whether this node can serve pods.", [("", readiness.ready)]),
         *figure("peers", "Other nodes that are reached.", [("", _peers(loop))]),
         *figure("source_synced", "Whether all nodes are known.", [("", health.synced)]),
+        *figure("source_lag_seconds", "Time since the source of nodes has answered.", [("", lag)]),
         *_roles(loop.duties),
     ]
-    if health.last_contact:
-        lag = time.monotonic() - health.last_contact
-        about = "Time since the source of nodes has answered."
-        lines += figure("source_lag_seconds", about, [("", lag)])
     return "\n".join(lines) + "\n"
 
 

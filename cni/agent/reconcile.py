@@ -106,8 +106,9 @@ class Loop:
             return
         self.waiting = ""
         if found != self.cluster:
+            if self.cluster is None or len(found.peers) != len(self.cluster.peers):
+                log.info("%d peers", len(found.peers))
             self.cluster = found
-            log.info("%d peers", len(found.peers))
             for plan in self._plans.values():
                 plan.quick = True
 

@@ -68,10 +68,15 @@ def _read() -> tuple[int, bytes]:
     """Read command line and settings; return what the processes must know."""
     from cni.agent import command
     from cni.agent.settings import VPC, WARM
+    from cni.kernel import sysctl
 
     status, found = command.read()
     if found is None:
         return status, b""
+    try:
+        sysctl.make_writable()  # for all who share our mounts
+    except OSError as error:
+        log.warning("%s", error.strerror)
     told = {
         "socket": found.socket,
         "workers": found.workers,

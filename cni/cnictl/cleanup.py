@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from cni.agent.nodes import cache
 from cni.agent.settings import Settings
 from cni.cnictl import node
 from cni.errors import CniError, Code
+from cni.install import LIBRARIES, uninstall
 from cni.kernel import bridgerules, clusterrules, link, nft, route, rule, ruleset, vpcrules
 from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
 from cni.overlay.apply import Overlay
@@ -25,6 +26,7 @@ from cni.vpc import host, pods
 TABLES = (clusterrules.TABLE, vpcrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
 FAMILIES = {nft.INET: "inet", nft.BRIDGE: "bridge"}
 POD = re.compile(r"veth[0-9a-f]{11}")  # cni.attachment's host_ifname
+PLACES = (Path(state.PATH).parent, Path(cache.PATH).parent)
 INDEX = ".pycni"  # cni.leases.index
 
 
@@ -50,6 +52,9 @@ def alone(settings: Settings) -> Iterator[None]:
                 raise _runs(f"an agent listens at {settings.socket}")
         yield
         Path(lock.PATH).unlink()
+        for place in PLACES:
+            with suppress(OSError):  # it may have other things in it, or be a mount
+                place.rmdir()
     finally:
         mine.close()
 
@@ -59,20 +64,26 @@ def _runs(cause: str) -> CniError:
     return CniError(Code.TRY_AGAIN, msg, "stop it first: systemctl disable --now pycnid")
 
 
-def find(settings: Settings, net_d: Path, *, leases: bool) -> Iterator[Item]:
-    """Yield what there is, in the order in which it is to go: first what brings new pods."""
+def find(settings: Settings, net_d: Path, programs: Path | None, *, leases: bool) -> Iterator[Item]:
+    """Yield what there is, in the order in which it is to go: first what brings new pods.
+
+    `programs` is the directory that the programs shall be taken from, if at all.
+    """
     if settings.template and os.path.exists(settings.conflist):
         yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
     yield from _interfaces()
+    yield from _bridges(net_d)
     yield from _overlay(settings)
     yield from _policy()
     yield from _tables()
-    for place in (Path(state.PATH).parent, Path(cache.PATH).parent):
+    for place in PLACES:
         files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
         if files:
             yield Item(f"the files in {place}", partial(try_all, list(map(_removal, files))))
     if leases:
         yield from _leases(net_d)
+    if programs and any(programs.glob(f"{LIBRARIES}*")):
+        yield Item(f"the programs in {programs}", partial(uninstall, programs))
 
 
 def _removal(path: Path) -> Callable[[], object]:
@@ -88,6 +99,18 @@ def _interfaces() -> Iterator[Item]:
         ]
     for name in names:
         yield Item(f"the interface {name}: its pod is cut off", partial(link.delete, "", name))
+
+
+def _bridges(net_d: Path) -> Iterator[Item]:
+    """Yield the bridges of networks that no one else has a port on."""
+    with Netlink(ROUTE) as rtnl:
+        found = [link.get(rtnl, name) for name in node.bridges(net_d)]
+        for one in found:
+            if one is None or one.kind != "bridge":
+                continue
+            ports = list(link.list_all(rtnl, one.index))
+            if all(port.kind == "veth" and POD.fullmatch(port.name) for port in ports):
+                yield Item(f"the bridge {one.name}", partial(link.delete, "", one.name))
 
 
 def _overlay(settings: Settings) -> Iterator[Item]:

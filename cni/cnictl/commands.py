@@ -189,18 +189,21 @@ def pool(*, as_json: bool) -> int:
 @cli.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--leases", is_flag=True, help="The leases of host-local too.")
+@click.option("--programs", is_flag=True, help="The programs too; what they replaced comes back.")
+@click.option("--bin-dir", default=settings.INSTALLED, show_default=True, help="Where they are.")
 @_config
-def cleanup(config: str, *, yes: bool, leases: bool) -> None:
+def cleanup(config: str, bin_dir: str, *, yes: bool, leases: bool, programs: bool) -> None:
     """Remove all of ours from this node: pods lose their network.
 
-    The programs stay in their directory, and bridges stay.
+    Bridges that others have a port on stay.
     """
     from cni.cnictl import agent
     from cni.cnictl import cleanup as cleaning
 
     told = agent.look(config).settings
     with cleaning.alone(told):
-        items = list(cleaning.find(told, settings.net_d(os.environ), leases=leases))
+        place = Path(bin_dir) if programs else None
+        items = list(cleaning.find(told, settings.net_d(os.environ), place, leases=leases))
         for item in items:
             click.echo(item.text)
         if not items:

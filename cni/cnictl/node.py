@@ -20,6 +20,7 @@ from cni.runtime.cache import Cache, Entry
 from cni.runtime.conflist import ConfList
 
 DATA_DIR = "/var/lib/cni/networks"  # host-local's default
+BRIDGE = "cni0"  # bridge's default
 OK, NETNS_GONE, NETNS_UNKNOWN = "ok", "netns is gone", "netns unknown"
 ATTACHED, UNATTACHED = "attached", "no attachment"
 
@@ -140,15 +141,30 @@ def data_dirs(net_d: Path) -> list[Path]:
     return _places(list(Cache().entries()), net_d)
 
 
+def bridges(net_d: Path) -> list[str]:
+    """Return the names of the bridges that networks of this node have, each once."""
+    found = []
+    for plugin in _plugins(Cache().entries(), net_d):
+        with suppress(CniError):
+            if plugin.string("type") == "bridge":
+                found.append(plugin.string("bridge", BRIDGE))
+    return list(dict.fromkeys(found))
+
+
 def _places(entries: Iterable[Entry], net_d: Path) -> list[Path]:
     found = [Path(DATA_DIR)]
-    for network in (*_cached_conflists(entries), *conflist.load_all(net_d)):
-        for plugin in network.plugins:
-            with suppress(CniError):
-                ipam = Section(plugin).section("ipam")
-                if ipam.string("type") == "host-local" and ipam.string("dataDir"):
-                    found.append(Path(ipam.string("dataDir")))
+    for plugin in _plugins(entries, net_d):
+        with suppress(CniError):
+            ipam = plugin.section("ipam")
+            if ipam.string("type") == "host-local" and ipam.string("dataDir"):
+                found.append(Path(ipam.string("dataDir")))
     return list(dict.fromkeys(found))
+
+
+def _plugins(entries: Iterable[Entry], net_d: Path) -> Iterator[Section]:
+    """Yield what the conflists say to plugins: those of attachments, and those in `net_d`."""
+    for network in (*_cached_conflists(entries), *conflist.load_all(net_d)):
+        yield from map(Section, network.plugins)
 
 
 def _cached_conflists(entries: Iterable[Entry]) -> Iterator[ConfList]:

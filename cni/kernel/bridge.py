@@ -2,8 +2,9 @@
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from cni.kernel.link import (
     IFINFO,
@@ -46,13 +47,13 @@ NATIVE, VLAN_MAX = 1, 4094  # VLAN IDs
 
 @dataclass(frozen=True)
 class Vlans:
-    """What a port carries: `access` untagged, `trunk` (first to last, each) tagged; 0: none.
+    """What a port carries: the IDs `access` untagged (0: none) and `trunk` tagged.
 
     keep_default: what the bridge gives each port by itself stays.
     """
 
     access: int = 0
-    trunk: tuple[tuple[int, int], ...] = ()
+    trunk: tuple[int, ...] = ()
     keep_default: bool = False
 
     def __bool__(self) -> bool:
@@ -113,19 +114,33 @@ def set_vlans(index: int, name: str, vlans: Vlans) -> list[Request]:
         return []
     untagged = vlans.access or NATIVE
     return [
-        *([] if vlans.keep_default else [_vlans(RTM_DELLINK, index, name, 1, VLAN_MAX)]),
-        *(_vlans(RTM_SETLINK, index, name, *ends) for ends in vlans.trunk),
-        _vlans(RTM_SETLINK, index, name, untagged, untagged, PVID | UNTAGGED),
+        *([] if vlans.keep_default else [_vlans(RTM_DELLINK, index, name, [(1, VLAN_MAX)])]),
+        *([_vlans(RTM_SETLINK, index, name, _ranges(vlans.trunk))] if vlans.trunk else []),
+        _vlans(RTM_SETLINK, index, name, [(untagged, untagged)], PVID | UNTAGGED),
     ]
 
 
-def _vlans(kind: int, index: int, name: str, first: int, last: int, flags: int = 0) -> Request:
+def _ranges(vids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of IDs."""
+    for _, pairs in groupby(enumerate(sorted(vids)), lambda pair: pair[1] - pair[0]):
+        run = [vid for _, vid in pairs]
+        yield run[0], run[-1]
+
+
+def _vlans(
+    kind: int, index: int, name: str, ranges: Iterable[tuple[int, int]], flags: int = 0
+) -> Request:
+    """Return one request for all `ranges`: there may be two thousand, each with its answer."""
+    infos = b"".join(
+        attribute(IFLA_BRIDGE_VLAN_INFO, VLAN_INFO.pack(flags | end, vid))
+        for first, last in ranges
+        for vid, end in (
+            [(first, RANGE_BEGIN), (last, RANGE_END)] if first < last else [(first, 0)]
+        )
+    )
+    message = IFINFO.pack(socket.AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, infos)
     verb = "delete" if kind == RTM_DELLINK else "add"
-    ends = [(first, RANGE_BEGIN), (last, RANGE_END)] if first < last else [(first, 0)]
-    infos = (VLAN_INFO.pack(flags | end, vid) for vid, end in ends)
-    spec = nested(IFLA_AF_SPEC, b"".join(attribute(IFLA_BRIDGE_VLAN_INFO, one) for one in infos))
-    what = f"{verb} VLANs {first}-{last} of bridge port {name}"
-    return Request(what, kind, 0, IFINFO.pack(socket.AF_BRIDGE, 0, index, 0, 0) + spec)
+    return Request(f"{verb} VLANs of bridge port {name}", kind, 0, message)
 
 
 def get_port(rtnl: Netlink, index: int) -> Port:

@@ -4,20 +4,15 @@ import json
 import os
 import random
 import signal
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cni.kernel.netns import entered
 from tests import lab, packets
 from tests.agent import machines
 from tests.agent.machines import CONFLIST, NODES_FILE, Machine
-from tests.agent.nodes.apiserver import ApiServer
-from tests.agent.nodes.pki import Pki, make_pki
 from tests.overlay import nodes
 from tests.overlay.test_healing import BREAKS
 
@@ -89,6 +84,20 @@ def test_what_is_broken_is_whole_again_within_ten_seconds(
         for kind in ("device", "address", "neighbour", "fdb", "route"):
             assert f'pycni_repairs_total{{role="vxlan",kind="{kind}"}}' in metrics
         assert 'pycni_repairs_total{role="masq",kind="rule"}' in metrics
+
+
+def test_direct_routes_are_back_after_the_network_card_was_down(machines_of: Cluster) -> None:
+    one = machines_of[0]
+    one.start("--template", "", roles=("routes",))
+    one.wait_ready()
+    whole = nodes.state("n1")
+    assert whole["route"] == ["unicast 10.244.2.0/24 via 172.18.0.3 dev eth0 scope global"]
+
+    for command in ("ip link set eth0 down", "ip link set eth0 up"):
+        lab.run(command, netns="n1")
+
+    assert nodes.state("n1") != whole
+    assert heals(whole)
 
 
 def test_a_second_ip_version_comes_to_a_running_cluster(machines_of: Cluster) -> None:
@@ -175,80 +184,3 @@ def test_it_follows_the_nodes_file_and_survives_errors_in_it(cluster: Cluster) -
     lab.run("ip link set eth0 mtu 1400", netns="n1")
     conflist = one.path(CONFLIST)
     assert lab.wait_until(lambda: '"mtu": 1350' in conflist.read_text(), HEALED)
-
-
-@contextmanager
-def api(pki: Pki, kubeconfig: Path, *names: str) -> Iterator[None]:
-    """Run an API on n1 that knows these nodes."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            with entered(lab.netns_path("n1")):
-                server = ApiServer(pki)
-            for name in names:
-                server.store.put(name, _object(name))
-            os.write(writer, str(server.port).encode())
-            signal.sigwait({signal.SIGTERM})
-        finally:
-            os._exit(0)
-    os.close(writer)
-    port = int(os.read(reader, 10))
-    os.close(reader)
-    kubeconfig.write_text(_kubeconfig(pki, port))
-    try:
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-def _object(name: str) -> dict[str, object]:
-    addresses = [{"type": "InternalIP", "address": nodes.address(name, 4)}]
-    cidr = nodes.pod_cidr(name, 4)
-    return {
-        "metadata": {"name": name},
-        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
-        "status": {"addresses": addresses},
-    }
-
-
-def _kubeconfig(pki: Pki, port: int) -> str:
-    cluster = {
-        "server": f"https://127.0.0.1:{port}",
-        "certificate-authority": str(pki.path("ca.crt")),
-    }
-    return json.dumps(
-        {
-            "current-context": "it",
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "clusters": [{"name": "it", "cluster": cluster}],
-            "users": [{"name": "it", "user": {"token": "agent-token"}}],
-        }
-    )
-
-
-def test_without_its_api_it_goes_on_and_then_catches_up(
-    host: None,  # noqa: ARG001
-    frozen_bin: Path,
-    tmp_path: Path,
-) -> None:
-    pki, kubeconfig = make_pki(tmp_path), tmp_path / "config"
-    options = ["--kubeconfig", str(kubeconfig), "--nodes-file", ""]
-    with machines.cluster(frozen_bin, "n1") as (one,):
-        with api(pki, kubeconfig, "n1", "n2"):
-            one.start(*options)
-            one.wait_ready()
-            whole = nodes.state("n1")
-            assert len(whole["route"]) == 1
-            assert lab.wait_until(one.path("/var/lib/pycni/nodes.json").exists)
-        one.stop(signal.SIGKILL)
-        lab.run("ip route flush proto 111", netns="n1")
-        one.start(*options)
-        assert heals(whole)  # from what it has kept on disk
-        assert one.is_ready()
-        begin = time.monotonic()
-
-        with api(pki, kubeconfig, "n1", "n2", "n3"):
-            assert lab.wait_until(lambda: len(nodes.state("n1")["route"]) == 2, 60)
-        assert time.monotonic() - begin < 60

@@ -143,3 +143,35 @@ def test_cleanup_leaves_nothing_of_ours(machine: Machine, leases: bool) -> None:
     assert machine.run("cnictl", *words).ok().stdout == "nothing of ours is here\n"
     machine.start()  # and it can begin again
     machine.wait_ready()
+
+
+BRIDGED = {
+    "cniVersion": "1.0.0",
+    "name": "bridged",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "br9",
+            "isGateway": True,
+            "ipam": {"type": "host-local", "subnet": "10.9.0.0/24"},
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours alone", "with a foreign port"])
+def test_cleanup_takes_a_bridge_unless_another_has_a_port_on_it(
+    machine: Machine, *, foreign: bool
+) -> None:
+    machine.path("/run/net.d/20-bridged.conflist").write_text(json.dumps(BRIDGED))
+    machine.run("cnictl", "add", "bridged", lab.add_netns("pod")).ok()
+    if foreign:
+        lab.run("ip link add other up master br9 type veth", netns="n1")
+    lab.run("ip link add br8 type bridge", netns="n1")
+
+    said = machine.run("cnictl", "cleanup", "--yes").ok().stdout
+
+    assert ("the bridge br9" in said) is not foreign
+    left = {one["ifname"] for one in lab.ip("link show type bridge", netns="n1")}
+    assert left == ({"br8", "br9"} if foreign else {"br8"})
+    assert ("vxlan" in said, "br8" in said) == (False, False)

@@ -3,10 +3,11 @@
 import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests import lab, packets
+from tests import lab, packets, snapshot
 from tests.byhand.kernel import State, look
 from tests.conftest import ROOT
 from tests.pages import blocks, rows, section, titles
@@ -76,6 +77,13 @@ TALKS = {
     "host port from localhost": ("", "a", ("127.0.0.1", 8080), "10.244.0.1"),
 }
 
+REACHED = {  # after which step: who reaches whom from then on
+    "The pods' side": {"pod to pod", "pod to host", "host to pod"},
+    "The way out: MASQUERADE": {"out through masquerade"},
+    "The way in: DNAT": {name for name in TALKS if "host port" in name},
+}
+SOON_S = 0.2  # for an answer that does not come
+
 
 def commands(kind: str, *parts: str) -> list[str]:
     """Return the blocks of the page that are of this kind and under these headings."""
@@ -89,8 +97,13 @@ def steps() -> list[str]:
 
 
 def build(*parts: str) -> None:
-    """Do what the page says under these headings, and what it says of the world."""
-    for text in commands("sh", WORLD, *parts):
+    """Do what the page says of the world, and under these headings."""
+    follow(WORLD, *parts)
+
+
+def follow(*parts: str) -> None:
+    """Do what the page says under these headings."""
+    for text in commands("sh", *parts):
         done = subprocess.run(
             ["bash", "-ec", text], cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -149,6 +162,36 @@ def test_the_page_gives_the_reason_of_every_difference() -> None:
 
     assert [row[0] for row in told] == [one.what for one in DIFFERENCES]
     assert all(why for *_, why in told)
+
+
+@pytest.mark.usefixtures("host")
+def test_each_step_lets_those_packets_pass_that_it_is_for() -> None:
+    build()
+    reached: set[str] = set()
+
+    for step in steps():
+        follow(step)
+        reached |= REACHED.get(step, set())
+        seen = {
+            name
+            for name, (client, server, to, _) in TALKS.items()
+            if packets.reachable(
+                client, server, to, listen=80, timeout=SOON_S + 2 * (name in reached)
+            )
+        }
+        assert seen == reached, step
+
+    assert reached == set(TALKS)
+
+
+@pytest.mark.usefixtures("host")
+def test_who_tries_the_page_touches_nothing_of_the_machine() -> None:
+    shell, *lines = blocks("", PAGE.read_text())[0].splitlines()
+    typed = "\n".join(["set -e", *lines, *commands("sh", WORLD, PLUGINS)])
+    Path("/run/mount").mkdir()  # mount's own: every machine has it
+
+    with snapshot.unchanged():
+        lab.run(shell, stdin=typed)
 
 
 @pytest.mark.usefixtures("host")

@@ -5,7 +5,9 @@ It sees this machine's files, read-only, and has a network of its own.
 
 import os
 import shlex
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 KERNEL = Path("/usr/bin/linux.uml")
@@ -20,7 +22,7 @@ WANTED = (
     "net/netfilter/nfnetlink",
     "net/netfilter/nf_tables",
 )
-MEMORY, TIMEOUT_S = "512M", 180
+MEMORY, TIMEOUT_S = "512M", 400
 EXIT = "guest: exit "  # said when the command is over, with its status
 INIT = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -57,14 +59,20 @@ def run(command: list[str], directory: Path, scratch: Path) -> tuple[bool, str]:
         f"umid={scratch.name}-{os.getpid()}",
         f"uml_dir={scratch}",
     ]
-    done = subprocess.run(
+    guest = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        check=False,
-        timeout=TIMEOUT_S,
         env=os.environ | {"TMPDIR": str(scratch)},
+        start_new_session=True,
     )
-    return f"{EXIT}0" in done.stdout, done.stdout
+    try:
+        said, _ = guest.communicate(timeout=TIMEOUT_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(guest.pid, signal.SIGKILL)  # helpers of one that did not end by itself
+        guest.wait()
+    return f"{EXIT}0" in said, said

@@ -106,6 +106,28 @@ def test_a_gateway_that_ipam_does_not_name_is_the_first_address(suite: lab.Suite
     assert addresses("", "cni0") == {"10.1.2.1/24"}
 
 
+def test_a_subnet_that_has_no_first_address_is_refused(suite: lab.Suite) -> None:
+    ipam = {"type": "static", "addresses": [{"address": "255.255.255.255/32"}]}
+    conf = gateway(cniVersion="1.0.0") | {"ipam": ipam}
+    given = {"netns": lab.add_netns("pod"), "path": f"{suite.bin_dir}:/usr/lib/cni"}
+
+    reply = suite.call("bridge", "ADD", conf, **given).failed(7)
+
+    assert "cannot find a gateway for 255.255.255.255/32" in reply.json["msg"]
+    assert (bridges(), veths()) == ([], [])
+
+
+def test_an_mtu_that_is_too_small_for_ipv6_is_told(suite: lab.Suite) -> None:
+    lab.add_netns("pod")
+
+    reply = verb(suite, "ADD", gateway(V6, mtu=1279)).failed(104)
+
+    assert "cannot use IPv6 on cni0" in reply.json["msg"]
+    assert "MTU of at least 1280" in reply.json["details"]
+    assert (bridges(), veths(), leases()) == ([], [], set())
+    add(suite, gateway(V6, mtu=1280))
+
+
 @pytest.mark.parametrize("own", [[], [{"dst": "0.0.0.0/0"}]], ids=["none", "one of IPAM's"])
 def test_a_default_gateway_gives_each_family_one_default_route(
     suite: lab.Suite, own: list[networks.Json]
@@ -261,6 +283,17 @@ def test_check_is_content_with_what_add_made_and_changes_nothing(suite: lab.Suit
 
     with snapshot.unchanged():
         verb(suite, "CHECK", conf).ok()
+
+
+def test_check_leaves_to_others_what_they_added_to_the_result(imported: lab.Suite) -> None:
+    """As a chain does whose next program makes an interface, too."""
+    conf = gateway()
+    result = add(imported, conf)
+    ip = {"address": "10.7.0.2/24", "gateway": "10.7.0.1", "interface": len(result["interfaces"])}
+    result["interfaces"].append({"name": "net1", "sandbox": lab.netns_path("pod")})
+    result["ips"].append(ip)
+
+    verb(imported, "CHECK", conf | {"prevResult": result}).ok()
 
 
 def test_gc_keeps_the_valid_and_removes_the_rest(suite: lab.Suite) -> None:

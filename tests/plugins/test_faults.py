@@ -15,7 +15,7 @@ import ipam.host_local
 import plugins.aws_vpc
 import plugins.bridge
 import plugins.ptp
-from cni.kernel import firewall, leftovers
+from cni.kernel import firewall, leftovers, netns
 from tests import faults, lab, networks
 from tests.networks import Json
 from tests.pods import add, elements, leases, verb, veths
@@ -33,7 +33,13 @@ LOADED = (  # once, not per child
 pytestmark = pytest.mark.usefixtures("host")
 FILES = {  # what both go through is stopped in ptp
     "ptp": ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
-    "bridge": ("plugins/bridge.py", "cni/bridge.py", "cni/vlan.py", "cni/macspoof.py"),
+    "bridge": (
+        "plugins/bridge.py",
+        "cni/bridge.py",
+        "cni/gateways.py",
+        "cni/vlan.py",
+        "cni/macspoof.py",
+    ),
     "aws-vpc": (
         "plugins/aws_vpc.py",
         "cni/vpc/pods.py",
@@ -120,6 +126,52 @@ def test_an_add_that_fails_at_any_line_leaves_nothing(
 
     assert lines > 100
     verb(imported, "DEL", conf).ok()
+
+
+def meet(suite: lab.Suite, conf: Json, *files: str, before: str = "", step: int = 1) -> int:
+    """Let one ADD come at each line of `files` in another; return how many lines there are.
+
+    `before` is done first each time.  Both must succeed.  `step` is how many lines are gone on.
+    """
+    given = {"netns": lab.netns_path("pod"), "containerid": "pod"}
+    text, action = json.dumps(conf).encode(), partial(come, suite, conf, shared=bool(before))
+    for pod in ("pod", "other"):
+        lab.add_netns(pod)
+    for count in range(1, faults.LIMIT, step):
+        lab.run(f"sh -c '{before}'")
+        reply = faults.call_stopped(suite, "bridge", text, count, files, action, **given)
+        verb(suite, "CHECK", conf | {"prevResult": reply.ok().json}).ok()
+        if "eth0" not in lab.run("ip link", netns="other"):  # nobody came: there are no more lines
+            return count - 1
+        for pod in ("pod", "other"):
+            verb(suite, "DEL", conf, pod).ok()
+        lab.run("ip link del cni0")
+    return 0
+
+
+def come(suite: lab.Suite, conf: Json, *, shared: bool) -> None:
+    """Be another ADD.
+
+    Fail where it could take away a bridge that is not `shared` yet, by failing after making it.
+    """
+    with netns.alone() as alone:
+        unused = lab.ip("link show type bridge") and not veths()
+    if alone and unused and not shared:
+        faults.fail()
+    verb(suite, "ADD", conf, "other").ok()
+
+
+def test_two_adds_make_one_bridge_wherever_they_meet(imported: lab.Suite) -> None:
+    conf = networks.bridge(*SUBNETS, isGateway=True)
+
+    assert meet(imported, conf, "cni/bridge.py", "cni/gateways.py") > 30
+
+
+def test_two_adds_replace_one_address_wherever_they_meet(imported: lab.Suite) -> None:
+    conf = networks.bridge(*SUBNETS, isGateway=True, forceAddress=True)
+    other = "ip link add cni0 type bridge && ip address add 10.9.9.1/24 dev cni0"
+
+    assert meet(imported, conf, "cni/gateways.py", before=other) > 10
 
 
 @ALL

@@ -53,6 +53,15 @@ def test_packets_pass_between_pods_and_host(suite: lab.Suite, subnets: tuple[str
         assert packets.seen_from("", "two", (target, 80), kind="udp") == there["gateway"]
 
 
+def test_an_mtu_that_is_too_small_for_ipv6_is_told(suite: lab.Suite) -> None:
+    lab.add_netns("pod")
+
+    reply = verb(suite, "ADD", networks.ptp("fd00:10:244::/64", mtu=1279)).failed(104)
+
+    assert "cannot use IPv6 on eth0" in reply.json["msg"]
+    assert (veths(), leases()) == ([], set())
+
+
 def test_an_address_is_usable_at_once(suite: lab.Suite) -> None:
     add(suite, networks.ptp("fd00:10:244::/64"))
 

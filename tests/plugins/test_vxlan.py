@@ -254,7 +254,7 @@ def test_with_the_agent_the_mtu_is_that_of_its_device(imported: lab.Suite) -> No
     assert result["interfaces"][1]["mtu"] == 1430
 
 
-@pytest.mark.parametrize("name", ["vxlan", "kindnet"])
+@pytest.mark.parametrize("name", ["vxlan", "kindnet", "kubenet"])
 def test_the_agents_conflists_are_complete_but_for_their_fields(
     imported: lab.Suite, name: str
 ) -> None:

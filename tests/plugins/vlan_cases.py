@@ -1,16 +1,21 @@
 """VLANs on a bridge, on a kernel that has them: run by `test_bridge_vlan`."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from tests import lab, networks, packets
-from tests.plugins.test_bridge import V4, bridges, gateway, ports
+from cni.kernel import link
+from cni.kernel.netlink import ROUTE, Netlink
+from tests import faults, lab, networks, packets
+from tests.plugins.test_bridge import bridges, gateway, ports
 from tests.plugins.test_bridge_ports import NOBODY, frame_arrives
+from tests.plugins.test_faults import meet
 from tests.pods import add, addresses, verb
 
 pytestmark = pytest.mark.usefixtures("host")
 Vlans = dict[int, set[str]]
+GATEWAY = gateway(vlan=100, vlanTrunk=[{"id": 7}])
 
 
 def vlans(veth: str) -> Vlans:
@@ -105,14 +110,71 @@ def test_networks_in_their_vlans_may_have_different_gateways(imported: lab.Suite
     assert packets.seen_from("two", "", ("10.1.0.1", 80)) == "10.1.0.2"
 
 
-def test_an_add_that_fails_leaves_nothing_of_the_vlan(imported: lab.Suite) -> None:
+def test_a_trunk_may_have_any_number_of_vlans(imported: lab.Suite) -> None:
+    """Every second one, and all."""
+    odd = [{"id": vid} for vid in range(1, 4095, 2)]
+    for number, trunk in enumerate((odd, [{"minID": 1, "maxID": 4094}])):
+        conf = networks.bridge(bridge=f"br{number}", vlanTrunk=trunk)
+        conf["prevResult"] = add(imported, conf, f"pod{number}")
+
+        verb(imported, "CHECK", conf, f"pod{number}").ok()
+        assert [len(vlans(veth)) for veth in ports(f"br{number}")] == [(2047, 4094)[number]]
+
+
+def stopped(suite: lab.Suite, count: int, action: Callable[[], object]) -> lab.Reply:
+    """Run ADD of GATEWAY up to the `count`-th line that has to do with VLANs."""
+    given = {"netns": lab.netns_path("pod"), "containerid": "pod"}
+    text = json.dumps(GATEWAY).encode()
+    return faults.call_stopped(suite, "bridge", text, count, ("cni/vlan.py",), action, **given)
+
+
+def links() -> list[str]:
+    """Return the names of all interfaces of the host."""
+    with Netlink(ROUTE) as host:  # a command takes long here
+        return [one.name for one in link.list_all(host)]
+
+
+def test_an_add_that_fails_at_some_line_leaves_nothing_of_its_vlan(imported: lab.Suite) -> None:
+    """On a bridge that stays, since there are pods of another VLAN; at every second line."""
+    add(imported, gateway("10.9.0.0/24", name="other", vlan=200), "other")
     lab.add_netns("pod")
-    routes = [{"dst": "0.0.0.0/0", "gw": "0.0.0.0"}]
-    conf = gateway(vlan=100) | {"ipam": networks.ipam(V4, routes=routes)}
+    before = links()
+    lines = 0
 
-    verb(imported, "ADD", conf).failed(104)
+    for count in range(1, faults.LIMIT, 2):
+        lines = count
+        if stopped(imported, count, faults.fail).exit == 0:
+            break
+        assert links() == before, f"after {count} lines"
 
-    assert [one["ifname"] for one in lab.ip("link show")] == ["lo"]
+    assert lines > 30
+
+
+def test_an_add_that_is_killed_at_some_line_of_a_vlan_is_mended_by_the_next(
+    imported: lab.Suite,
+) -> None:
+    """DEL takes the pod's pair away; the bridge and its gateways stay, and may be half made."""
+    lab.add_netns("pod")
+    finished = False
+
+    for count in range(1, faults.LIMIT, 15):
+        finished = stopped(imported, count, faults.kill).exit == 0
+        if finished:
+            break
+        verb(imported, "DEL", GATEWAY).ok()
+        checked = GATEWAY | {"prevResult": add(imported, GATEWAY, "next")}
+        verb(imported, "CHECK", checked, "next").ok()
+        verb(imported, "DEL", GATEWAY, "next").ok()
+        lab.run("ip link del cni0")
+        lab.run("ip link del cni0.100")
+
+    assert finished
+
+
+def test_two_adds_make_the_gateways_of_a_vlan_wherever_they_meet(imported: lab.Suite) -> None:
+    before = "ip link show cni0.100 >/dev/null 2>&1 && ip link del cni0.100 || :"
+
+    assert meet(imported, GATEWAY, "cni/vlan.py", before=before, step=15) > 30
 
 
 def test_pods_that_lost_their_bridge_get_their_vlans_again(imported: lab.Suite) -> None:

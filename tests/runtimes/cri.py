@@ -38,25 +38,25 @@ class Cri:
         linux = message((1, f"/{self.cgroup}"))
         mappings = [(5, _port_mapping(port)) for port in ports]
         config = message((1, metadata), (2, name), *mappings, (8, linux))
-        return decode(self._call("RunPodSandbox", message((1, config))))[1][0].decode()
+        return decode(self.call("RunPodSandbox", message((1, config))))[1][0].decode()
 
     def addresses(self, sandbox_id: str) -> tuple[str, ...]:
         """Return the sandbox's addresses as the kubelet is told, the pod's own address first."""
-        status = decode(self._call("PodSandboxStatus", message((1, sandbox_id))))[1][0]
+        status = decode(self.call("PodSandboxStatus", message((1, sandbox_id))))[1][0]
         network = decode(decode(status)[5][0])
         more = [decode(address)[1][0] for address in network.get(2, [])]
         return tuple(address.decode() for address in (network[1][0], *more))
 
     def stop_sandbox(self, sandbox_id: str) -> None:
         """End the sandbox's processes and take its network away; may be repeated."""
-        self._call("StopPodSandbox", message((1, sandbox_id)))
+        self.call("StopPodSandbox", message((1, sandbox_id)))
 
     def remove_sandbox(self, sandbox_id: str) -> None:
         """Forget the sandbox; containerd takes its network away once more; may be repeated."""
-        self._call("RemovePodSandbox", message((1, sandbox_id)))
+        self.call("RemovePodSandbox", message((1, sandbox_id)))
 
-    def _call(self, method: str, body: bytes) -> bytes:
-        """Return the message that `method` answers with.
+    def call(self, method: str, body: bytes) -> bytes:
+        """Return the message that `method` of the service answers `body` with.
 
         gRPC puts five bytes before a message: not compressed, and its length.
         Raises CriError with what the runtime gave as its reason.
@@ -111,6 +111,20 @@ def decode(data: bytes) -> dict[int, list[bytes]]:
         if key & 7 == 2:
             fields.setdefault(key >> 3, []).append(data[at : at + value])
             at += value
+    return fields
+
+
+def decode_numbers(data: bytes) -> dict[int, int]:
+    """Return the fields of a message that are numbers; one that is 0 may not be there."""
+    fields: dict[int, int] = {}
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        value, at = _read_varint(data, at)
+        if key & 7 == 2:
+            at += value
+        else:
+            fields[key >> 3] = value
     return fields
 
 

@@ -1,33 +1,41 @@
-"""The one image of the tests: busybox, serving a page that says who asked for it."""
+"""The image of the tests: busybox, serving a page that says who asked for it, and one by whom."""
 
 import hashlib
 import io
 import json
 import os
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 NAME = "localhost/pycni-test:1"  # a tag other than latest: nothing is ever pulled
 PORT = 80
 COMMAND = ("/bin/busybox", "httpd", "-f", "-p", str(PORT), "-h", "/www")
 BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
-PAGE = "#!/bin/sh\necho\necho $REMOTE_ADDR\n"
+PAGES = {  # of a pod; a container of Kubernetes has the pod's name for its host's
+    "who": "#!/bin/sh\necho\necho $REMOTE_ADDR\n",
+    "name": "#!/bin/sh\necho\necho $HOSTNAME\n",
+}
 
 
-def build(target: Path) -> Path:
-    """Write the image to `target`, an archive in the form of `docker save`; return it."""
-    layer = _layer()
+def build(target: Path, name: str = NAME, command: tuple[str, ...] = COMMAND) -> Path:
+    """Write the image to `target`; return it."""
+    return save(target, name, _layer(), {"Cmd": command, "StopSignal": "SIGKILL"})
+
+
+def save(target: Path, name: str, layer: bytes, config: Mapping[str, object]) -> Path:
+    """Write an image of one layer to `target`, an archive in the form of `docker save`."""
     digest = hashlib.sha256(layer).hexdigest()
-    config = {
+    described = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
         "os": "linux",
-        "config": {"Cmd": COMMAND, "StopSignal": "SIGKILL"},
+        "config": config,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(target, "w") as archive:
         _add(archive, "layer.tar", layer)
-        _add(archive, "config.json", json.dumps(config).encode())
+        _add(archive, "config.json", json.dumps(described).encode())
         _add(archive, "manifest.json", json.dumps(manifest).encode())
     return target
 
@@ -37,7 +45,8 @@ def _layer() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         _add(archive, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
-        _add(archive, "www/cgi-bin/who", PAGE.encode(), mode=0o755)
+        for page, script in PAGES.items():
+            _add(archive, f"www/cgi-bin/{page}", script.encode(), mode=0o755)
         link = tarfile.TarInfo("bin/sh")
         link.type, link.linkname = tarfile.SYMTYPE, "busybox"
         archive.addfile(link)

@@ -127,10 +127,11 @@ def runtime_node(*cni_bins: Path) -> Iterator[Node]:
                 lambda: leftovers.processes(node.cgroup) == before.processes,
                 "the runtime's processes to end",
             )
+            lab.wait_until(lambda: leftovers.mount_points() == before.mounts)
             after = leftovers.look(node.cgroup)
         finally:
             leftovers.tidy(node.cgroup)
-    assert before.mounts == after.mounts
+    assert after.mounts == before.mounts
     # no cgroup of a container: the parent is ours, podman keeps one in it for its monitors
     assert {folder.name for folder in after.cgroups} <= {node.cgroup, "conmon"}
     assert not leftovers.cgroups(node.cgroup)

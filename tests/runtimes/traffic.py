@@ -39,15 +39,15 @@ def ask(address: str, port: int = image.PORT, *, netns: str = "") -> str:
     """Ask the server at `address` over TCP, from `netns`; return the address it saw us with."""
     place = f"[{address}]" if ":" in address else address
     url = f"http://{place}:{port}/cgi-bin/who"
-    return _plain(lab.run(f"curl --silent --show-error --max-time 10 {url}", netns=netns))
+    return plain(lab.run(f"curl --silent --show-error --max-time 10 {url}", netns=netns))
 
 
 def ask_udp(address: str, port: int, *, netns: str = "") -> str:
     """Ask the echo server at `address` over UDP, from `netns`; return what it saw us with."""
-    return _plain(lab.run(f"{sys.executable} -c '{ASK}' {address} {port}", netns=netns))
+    return plain(lab.run(f"{sys.executable} -c '{ASK}' {address} {port}", netns=netns))
 
 
-def _plain(answer: str) -> str:
+def plain(answer: str) -> str:
     """Return the address in `answer`: a server on :: sees ::ffff:10.0.0.1 for 10.0.0.1."""
     address = ipaddress.ip_address(answer.strip().strip("[]"))
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

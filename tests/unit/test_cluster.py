@@ -60,9 +60,11 @@ def test_a_node_tells_its_address_and_pod_cidr_by_ip_version() -> None:
         ("10.244.9.0/24 fd00:10:244:2::/64", "overlaps that of node n2"),
         ("fd00:10:244:1:2::/80", "overlaps that of node n1"),
         ("fd00:10:244::/48", "overlaps that of node"),
-        ("0.0.0.0/0", "holds the address 10.0.0.1 of a node"),
+        ("0.0.0.0/0", "holds the address 10.0.0.9 of a node"),
         ("10.0.0.0/30", "holds the address 10.0.0.1 of a node"),
         ("10.0.0.8/29", "holds the address 10.0.0.9 of a node"),
+        ("10.0.0.2/31", "holds the address 10.0.0.2 of a node"),
+        ("fd00::2/128", "holds the address fd00::2 of a node"),
         ("", "it has no pod CIDR"),
     ],
 )
@@ -78,6 +80,16 @@ def test_a_peer_with_the_own_address_is_refused(address: str) -> None:
     (alarm,) = refusals(node("n9", address, "10.244.9.0/24"))
 
     assert "this node's own" in alarm
+
+
+@pytest.mark.parametrize(
+    ("address", "other"), [("10.244.1.9", "n1"), ("10.244.2.9", "n2"), ("fd00:10:244:2::9", "n2")]
+)
+def test_a_peer_in_the_pod_cidr_of_another_is_refused(address: str, other: str) -> None:
+    """What is sent to it would go to that one."""
+    (alarm,) = refusals(node("n9", address, "10.244.9.0/24"))
+
+    assert f"its address {address} lies in a pod CIDR of node {other}" in alarm
 
 
 def test_a_peer_without_address_is_refused() -> None:

@@ -1,8 +1,9 @@
 """Where the agent knows the nodes of its cluster from: a file, or the Kubernetes API."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cni.cluster import Node
@@ -14,12 +15,12 @@ Changed = Callable[[Mapping[str, Node]], None]
 class SourceHealth:
     """Whether all nodes are known, when the source last answered, and why it does not.
 
-    `last_contact` is in seconds of time.monotonic, 0 for never; `last_error` is empty while the
-    source answers.
+    `last_contact` is in seconds of time.monotonic: before the first answer, the start of waiting
+    for it.  `last_error` is empty while the source answers.
     """
 
     synced: bool = False
-    last_contact: float = 0.0
+    last_contact: float = field(default_factory=time.monotonic)
     last_error: str = ""
 
 

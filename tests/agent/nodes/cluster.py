@@ -33,25 +33,11 @@ class Server(Protocol):
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """The agent speaks to the relay, the test to the server."""
+class Hand:
+    """Changes nodes at the server at `base`."""
 
-    server: Server
-    relay: Relay
-    pki: Pki
-    hand: urllib3.PoolManager
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.relay.port}"
-
-    def access(self, token: str = "agent-token") -> Access:
-        return Access(self.url, token, self.pki.text("ca.crt"))
-
-    def direct(self) -> Access:
-        """Return the way past the relay."""
-        url = f"https://{self.server.address}:{self.server.port}"
-        return Access(url, "agent-token", self.pki.text("ca.crt"))
+    base: str
+    pool: urllib3.PoolManager
 
     def add(self, name: str, address: str = "", cidrs: str = "", *, ready: bool = True) -> None:
         """Add a node with these addresses and pod CIDRs, each divided by spaces."""
@@ -87,18 +73,46 @@ class Cluster:
     def _call(self, method: str, path: str, body: Any = None) -> None:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Authorization": "Bearer admin-token", "Content-Type": kind}
-        url = f"https://{self.server.address}:{self.server.port}{path}"
         text = json.dumps(body) if body else None
-        answer = self.hand.request(method, url, body=text, headers=headers, timeout=30)
+        answer = self.pool.request(
+            method, f"{self.base}{path}", body=text, headers=headers, timeout=30
+        )
         assert answer.status in (200, 201), answer.data
+
+
+@contextmanager
+def hand(pki: Pki, base: str) -> Iterator[Hand]:
+    """Yield the hand of an administrator."""
+    with urllib3.PoolManager(ca_certs=pki.path("ca.crt"), retries=False) as pool:
+        yield Hand(base, pool)
+
+
+@dataclass(frozen=True)
+class Cluster(Hand):
+    """The agent speaks to the relay, the test to the server."""
+
+    server: Server
+    relay: Relay
+    pki: Pki
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.relay.port}"
+
+    def access(self, token: str = "agent-token") -> Access:
+        return Access(self.url, token, self.pki.text("ca.crt"))
+
+    def direct(self) -> Access:
+        """Return the way past the relay."""
+        return Access(self.base, "agent-token", self.pki.text("ca.crt"))
 
 
 @contextmanager
 def serve(server: Server, pki: Pki) -> Iterator[Cluster]:
     """Put a relay before the server, and a hand beside it."""
     relay = Relay(server.port)
-    with urllib3.PoolManager(ca_certs=pki.path("ca.crt"), retries=False) as hand:
-        yield Cluster(server, relay, pki, hand)
+    with hand(pki, f"https://{server.address}:{server.port}") as one:
+        yield Cluster(one.base, one.pool, server, relay, pki)
     relay.cut()
 
 

@@ -1,4 +1,4 @@
-"""A real kube-apiserver with its etcd, on loopback; KUBE_BIN_DIR names the directory of the first.
+"""A real kube-apiserver with its etcd; KUBE_BIN_DIR names the directory of the first.
 
 etcd is in the same directory, or on PATH (Debian's etcd-server).
 """
@@ -27,10 +27,8 @@ POLICIES = (
 class KubeApiServer:
     """etcd and kube-apiserver as processes of ours, their files in `directory`."""
 
-    address = "127.0.0.1"
-
-    def __init__(self, pki: Pki, directory: Path) -> None:
-        self._pki, self._directory = pki, directory
+    def __init__(self, pki: Pki, directory: Path, address: str = "127.0.0.1") -> None:
+        self._pki, self._directory, self.address = pki, directory, address
         self.port, self._etcd_port, peer = _free_port(), _free_port(), _free_port()
         self._log = (directory / "log").open("w")
         url, peers = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{peer}"
@@ -59,7 +57,7 @@ class KubeApiServer:
             self._log,
             f"{KUBE_BIN_DIR}/kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self.address}",
             f"--secure-port={self.port}",
             f"--cert-dir={own}",
             f"--client-ca-file={pki.path('ca.crt')}",
@@ -78,7 +76,7 @@ class KubeApiServer:
         assert wait_until(self._is_ready, 60), f"kube-apiserver does not start: {own}/log"
 
     def _is_ready(self) -> bool:
-        url = f"https://127.0.0.1:{self.port}/readyz"
+        url = f"https://{self.address}:{self.port}/readyz"
         with urllib3.PoolManager(ca_certs=self._pki.path("ca.crt"), retries=False) as pool:
             try:
                 headers = {"Authorization": "Bearer admin-token"}

@@ -1,12 +1,13 @@
 """Certificates and tokens: who is who between the agent and an API."""
 
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 # Who may do what: admin everything, agent read nodes, stranger nothing.
 TOKENS = {"admin-token": "admin", "agent-token": "agent", "stranger-token": "stranger"}
-NAMES = "DNS:localhost,DNS:api.test,IP:127.0.0.1,IP:::1,IP:10.0.0.1"
+NAMES = "DNS:localhost,DNS:api.test,IP:127.0.0.1,IP:::1,IP:10.0.0.1,IP:172.18.0.200"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,19 @@ def make_pki(directory: Path) -> Pki:
             f" -extfile {name}.ext -out {name}.crt",
         )
     return Pki(directory)
+
+
+def kubeconfig(pki: Pki, url: str) -> str:
+    """Return a kubeconfig file by which the agent reaches an API."""
+    cluster = {"server": url, "certificate-authority": pki.path("ca.crt")}
+    return json.dumps(
+        {
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": cluster}],
+            "users": [{"name": "it", "user": {"token": "agent-token"}}],
+        }
+    )
 
 
 def _key(name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from cni.agent.nodes.access import Access
 from cni.agent.nodes.kubernetes import THREAD
 from cni.kernel.netns import entered
 from tests import lab
@@ -38,6 +39,15 @@ def test_pauses_between_failures_grow(faulty: Faulty, make_source: MakeSource) -
     pauses = [after - before for before, after in zip(server.times, server.times[1:], strict=False)]
     shortest = (0.02, 0.04, 0.08, 0.1, 0.1)
     assert all(pause >= least for pause, least in zip(pauses, shortest, strict=False))
+
+
+def test_the_nodes_of_a_cluster_do_not_come_back_all_at_once(make_source: MakeSource) -> None:
+    sources = [make_source(Access("https://192.0.2.1"), PACE) for _ in range(50)]
+
+    pauses = sorted(source._next_pause() / PACE.first for source in sources)
+
+    assert 1 <= pauses[0] < 1.3
+    assert 1.7 < pauses[-1] <= 2
 
 
 def test_bookmarks_spare_a_list_after_a_quiet_time(faulty: Faulty, make_source: MakeSource) -> None:

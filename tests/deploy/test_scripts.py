@@ -1,0 +1,73 @@
+"""The scripts: linted, and the one that needs kind walked through with stand-ins."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import lab
+from tests.conftest import ROOT
+
+STAND_IN = """#!/bin/sh
+echo "${0##*/} $*" >>"$SAID"
+case "$*" in
+*inspect*) echo sha256:0123456789abcdef ;;
+"get clusters") echo other ;;
+kustomize*) exec %s "$@" ;;
+*apply*) cat >"$SAID.applied" ;;
+esac
+"""
+
+
+def scripts() -> list[Path]:
+    """Return all shell scripts of the project."""
+    found = [ROOT / "build.sh", ROOT / ".ci/run", *(ROOT / "deploy").rglob("*.sh")]
+    assert len(found) > 4
+    return found
+
+
+def test_no_script_has_anything_that_shellcheck_finds() -> None:
+    lab.run(f"shellcheck {' '.join(map(str, scripts()))}")
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda path: path.name)
+def test_scripts_can_be_executed(path: Path) -> None:
+    assert os.access(path, os.X_OK)
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where stand-ins of kind, kubectl and docker say how they were called."""
+    kubectl = lab.run("sh -c 'command -v kubectl'").strip()
+    for name in ("kind", "kubectl", "docker"):
+        (tmp_path / name).write_text(STAND_IN % kubectl)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SAID", str(tmp_path / "said"))
+    monkeypatch.setenv("CLUSTER", "mine")
+    return tmp_path / "said"
+
+
+@pytest.mark.parametrize("network", ["routes", "vxlan"])
+def test_a_kind_cluster_is_made_with_the_image_before_the_network(said: Path, network: str) -> None:
+    lab.run(f"{ROOT}/deploy/kind/up.sh {network}")
+
+    calls = [line.split(" ", 2)[:2] for line in said.read_text().splitlines()]
+    order = ["docker build", "kind create", "kind load", "kubectl --context"]
+    firsts = [calls.index(words.split()) for words in order]
+    assert firsts == sorted(firsts)
+    applied = Path(f"{said}.applied").read_text()
+    assert "image: localhost/pycni:0123456789ab\n" in applied
+    assert "https://mine-control-plane:6443" in applied
+    assert f"roles: [warm, {network}, masq]" in applied
+
+
+def test_an_unknown_network_is_refused_and_nothing_is_made(said: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "deploy/kind/up.sh", "flannel"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "routes, vxlan or down" in done.stderr
+    assert "kind" not in said.read_text()
