@@ -14,6 +14,7 @@ from cni.agent.lock import Lock
 from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
 
 log = logging.getLogger(__name__)
+PAUSE = 10.0  # seconds before a role that cannot begin is started again
 Json = dict[str, Any]
 
 
@@ -119,8 +120,14 @@ def _vpc(told: Json) -> None:
     from cni.agent import settings
     from cni.agent.vpc.role import Role
     from cni.config import Section
+    from cni.errors import CniError
 
-    role = Role(settings.read(Section(told["settings"])))
+    try:
+        role = Role(settings.read(Section(told["settings"])))
+    except CniError as error:  # the SDK is not there, or the record cannot be read
+        log.error("%s", error)  # noqa: TRY400  # the text says it all
+        signal.sigtimedwait(SIGNALS, PAUSE)
+        return
     if not told["warm"] and not told["node"]:
         notify("READY=1")
     role.run()

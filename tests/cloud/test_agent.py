@@ -230,3 +230,25 @@ def test_what_a_program_got_that_is_gone_is_taken_back() -> None:
 
     assert lab.wait_until(lambda: ask("CHECK", "pod-2")["code"] == 102)
     assert ask("CHECK", "pod-1") == kept
+
+
+def test_the_frozen_agent_speaks_to_ec2(host: None, frozen_bin: Path) -> None:  # noqa: ARG001
+    with on_host(frozen_bin) as agent:
+        agent.start()
+        agent.wait_ready()
+
+        assert "address" in ask("ADD", "pod-1")
+
+
+def test_a_build_without_the_sdk_says_what_is_missing(
+    host: None,  # noqa: ARG001
+    frozen_bin: Path,
+    tmp_path: Path,
+) -> None:
+    lab.run(f"cp -r {frozen_bin} {tmp_path}/bin")
+    (sdk,) = tmp_path.glob("bin/_pycni-*/aws")
+    lab.run(f"rm -r {sdk}")
+    with on_host(tmp_path / "bin") as agent:
+        agent.start()
+
+        assert lab.wait_until(lambda: "cannot load the AWS SDK" in agent.log.read_text(), 30)

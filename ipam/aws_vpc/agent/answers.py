@@ -6,7 +6,7 @@ No answer but that to an ADD on an empty pool waits for the cloud.
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from cni.vpc import released
 from ipam.aws_vpc import pool
 from ipam.aws_vpc.agent.desk import Desk
 from ipam.aws_vpc.agent.intents import Making
-from ipam.aws_vpc.state import Assignment, Eni, State
+from ipam.aws_vpc.agent.requests import given_address, holder, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ class Answers:
         if request.string("verb") != "ADD":
             return
         with self._ledger.lock:
-            if _owner(request) in self._fresh:
-                self._release(_owner(request))
+            if owner_of(request) in self._fresh:
+                self._release(owner_of(request))
 
     def take_released(self) -> None:
         """Do what programs left while nobody listened."""
@@ -97,7 +97,7 @@ class Answers:
             if error.code != Code.TRY_AGAIN:
                 self.waits.refused[error.code] += 1
                 raise
-        one = _Wait(_owner(request))
+        one = _Wait(owner_of(request))
         self._waiting.append(one)
         self._ledger.waiting += 1
         self._ledger.wake()
@@ -127,7 +127,7 @@ class Answers:
 
     def _give(self, request: Section) -> Json:
         """Assign an address, on disk before anybody hears of it."""
-        owner, desk, now = _owner(request), self._desk, self._ledger.clock()
+        owner, desk, now = owner_of(request), self._desk, self._ledger.clock()
         state = self._ledger.state()
         address = pool.find(state, owner)
         if address is not None:
@@ -137,7 +137,7 @@ class Answers:
             raise self._starting()
         wanted = request.address("address")
         if wanted is not None:
-            state = _with(state, owner, IPv4Address(str(wanted)), now)
+            state = given_address(state, owner, IPv4Address(str(wanted)), now)
         else:
             try:
                 state, _ = pool.assign(state, owner, self._ledger.settings, desk.limits, now)
@@ -177,7 +177,7 @@ class Answers:
 
     def _place(self, owner: Attachment, address: IPv4Address) -> Json:
         """Return what a program must know of a pod's address."""
-        eni = _holder(self._ledger.book.state, address)
+        eni = holder(self._ledger.book.state, address)
         if eni is None:
             msg = f"the cloud has taken address {address} from this node"
             hint = f"DEL and ADD container {owner.container_id}"
@@ -209,7 +209,7 @@ class Answers:
         return [str(prefixes[0][int(address)])] if prefixes else []
 
     def _check(self, request: Section) -> Json:
-        owner = _owner(request)
+        owner = owner_of(request)
         address = pool.find(self._ledger.book.state, owner)
         if address is None:
             msg = f"container {owner.container_id} has no address for {owner.ifname}"
@@ -217,7 +217,7 @@ class Answers:
         return self._place(owner, address)
 
     def _delete(self, request: Section) -> Json:
-        self._release(_owner(request))
+        self._release(owner_of(request))
         return {}
 
     def _release(self, owner: Attachment) -> None:
@@ -265,39 +265,3 @@ class Answers:
             return str(
                 self._explained(pool.refusal(state, self._ledger.settings, desk.limits, now))
             )
-
-
-def _owner(request: Section) -> Attachment:
-    """Return the attachment that the request is about.  Raises CniError code 7."""
-    names = [request.string(key) for key in ("network", "containerID", "ifname")]
-    for key, name in zip(("network", "containerID", "ifname"), names, strict=True):
-        if not name:
-            raise request.refuse(key, "a name")
-    return Attachment(*names)
-
-
-def _holder(state: State, address: IPv4Address) -> Eni | None:
-    """Return the ENI that has an address."""
-    found = (eni for eni in state.enis if any(address in block for block in eni.blocks))
-    return next(found, None)
-
-
-def _with(state: State, owner: Attachment, address: IPv4Address, now: float) -> State:
-    """Give a pod the address that it asks for.  Raises CniError."""
-    taken = {one.address: one.owner for one in state.assignments}
-    if address in taken:
-        msg = f"address {address} is that of container {taken[address].container_id}"
-        raise CniError(Code.ALREADY_ATTACHED, msg, "DEL that one first, or ask for another")
-    eni = _holder(state, address)
-    leaving = any(
-        eni
-        and one.eni == eni.name
-        and any(address in block for block in getattr(one, "blocks", eni.blocks))
-        for one in state.releasing
-    )
-    if eni is None or not eni.managed or leaving:
-        msg = f"address {address} is not in the pool of this node"
-        raise CniError(Code.UNSUPPORTED_FIELD, msg, "ask for none, or for one that it has")
-    if any(one.address == address and one.until > now for one in state.cooling):
-        raise CniError(Code.TRY_AGAIN, f"address {address} cools down", "a pod just had it")
-    return replace(state, assignments=(*state.assignments, Assignment(owner, address)))
