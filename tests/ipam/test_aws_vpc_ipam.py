@@ -314,8 +314,8 @@ def test_an_add_that_is_stopped_while_it_waits_gives_back_what_it_may_get(
     reply = lab.run_forked(path, environment, json.dumps(CONF).encode(), stop)
 
     assert reply.failed(999)
-    assert lab.wait_until(lambda: bool(agent.held))
-    time.sleep(0.1)
+    assert lab.wait_until(lambda: bool(agent.asked))
+    time.sleep(2 * agent.slow)
     assert agent.addresses() == set()
 
 
