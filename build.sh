@@ -172,13 +172,14 @@ pack() {
 # Pin every package with its hashes; nothing of where they came from.
 pin() {
     local tools extra
-    local -A files=([dev]=requirements.txt [bench]=requirements-bench.txt) options=([bench]="-c requirements.txt")
+    local -A files=([dev]=requirements.txt [bench]=requirements-bench.txt)
+    local -A options=([dev]="--extra aws" [bench]="-c requirements.txt")
     choose_python
     tools=$(mktemp -d)
     "$PYTHON" -m venv "$tools"
     "$tools/bin/python" -m pip install -qq pip-tools
     for extra in dev bench; do
-        # shellcheck disable=SC2086  # two words
+        # shellcheck disable=SC2086  # words
         "$tools/bin/pip-compile" --quiet --upgrade --extra "$extra" ${options[$extra]:-} --generate-hashes \
             --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
             --no-emit-trusted-host -o "${files[$extra]}" pyproject.toml

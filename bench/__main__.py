@@ -9,7 +9,19 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import chains, cluster, day, footprint, leases, machine, nodes, overlay, packets, pool
+from bench import (
+    chains,
+    cluster,
+    day,
+    footprint,
+    leases,
+    machine,
+    nodes,
+    overlay,
+    packets,
+    pool,
+    refill,
+)
 from bench.hosts import ROOT
 from bench.report import Section, save, show
 from bench.stats import Row
@@ -112,6 +124,13 @@ CASES = {
         " programs that it names.  Most of a pod's time is containerd's and runc's."
         f"  {cluster.AT_ONCE} at once share the machine's processors with the cluster.",
         cluster.measure,
+    ),
+    "v": Case(
+        "VPC addresses: an ADD on an empty pool",
+        "The pool in this process, as the agent runs it, against the tests' EC2 (moto, made strict)"
+        f" over HTTP, where every call takes {refill.ROUND_TRIP * 1000:.0f} ms."
+        "  MINIMUM_IP_TARGET=1 keeps none to spare, so each new pod waits for its own address.",
+        refill.measure,
     ),
 }
 

@@ -24,7 +24,9 @@ PROGRAMS = {
     "ptp": Program("plugins.ptp", "interface", "a routed veth pair, the host is the gateway"),
     "bridge": Program("plugins.bridge", "interface", "a veth pair to a Linux bridge"),
     "vxlan": Program("plugins.vxlan", "interface", "a routed veth pair, and VXLAN to other nodes"),
+    "aws-vpc": Program("plugins.aws_vpc", "interface", "a pod with an address of the VPC"),
     "portmap": Program("plugins.portmap", "chained", "hostPort to pod, by nftables maps"),
     "host-local": Program("ipam.host_local", "ipam", "addresses from local ranges, leases on disk"),
+    "aws-vpc-ipam": Program("ipam.aws_vpc_ipam", "ipam", "addresses of the VPC, from a warm pool"),
 }
 NAMES = (*PROGRAMS, *COMMANDS)  # of the one executable

@@ -50,27 +50,28 @@ class Network:
 def read(request: Request) -> Network:
     """Return what the configuration asks for.  Raises CniError before anything is done."""
     config = request.config
-    mtu, masquerading, ipam = veth.mtu(config), masquerade.is_wanted(config), _ipam(request)
-    return Network(ipam, masquerading, mtu, request.dns)
+    mtu, masquerading = veth.mtu(config), masquerade.is_wanted(config)
+    return Network(ipam(request), masquerading, mtu, request.dns)
 
 
-def _ipam(request: Request) -> Delegate:
-    ipam = invoke.ipam(request)
-    if ipam is None:
+def ipam(request: Request) -> Delegate:
+    """Return the program that gives addresses.  Raises CniError code 7 when none is named."""
+    found = invoke.ipam(request)
+    if found is None:
         msg = "cannot use the network configuration: ipam.type is missing"
         raise invalid_config(msg, 'pods need an IPAM program, such as "host-local"')
-    return ipam
+    return found
 
 
 def add(request: Request, network: Network) -> Result:
     """Give the container a routed veth pair with the addresses of IPAM."""
-    attachment, ipam = request.attachment, network.ipam
+    attachment, delegate = request.attachment, network.ipam
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
-        result = ipam.add()
-        undo(ipam.delete)
-        pod.require_addresses(result, ipam.name)
-        pod.require_gateways(result, ipam.name)
+        result = delegate.add()
+        undo(delegate.delete)
+        pod.require_addresses(result, delegate.name)
+        pod.require_gateways(result, delegate.name)
         veth.take_over(host, attachment, result.addresses)
         veth.forward(pod.versions(result))
         veth.add(host, attachment, request.netns, network.mtu)
@@ -83,10 +84,11 @@ def add(request: Request, network: Network) -> Result:
         if network.masquerading:
             masquerade.add(attachment, network.masqueraded(result.addresses))
             undo(lambda: masquerade.delete(attachment))
-        return pod.with_interfaces(result, _ends(request, pair), 1, network.dns)
+        return pod.with_interfaces(result, ends(request, pair), 1, network.dns)
 
 
-def _ends(request: Request, pair: Pair) -> tuple[Interface, Interface]:
+def ends(request: Request, pair: Pair) -> tuple[Interface, Interface]:
+    """Return both ends as a result tells of them: the host's, the container's."""
     host, container = pair.host, pair.container
     return (
         Interface(host.name, host.mac, mtu=host.mtu),
@@ -135,7 +137,7 @@ def delete(request: Request) -> None:
         (
             lambda: veth.delete(request.attachment, request.netns),
             lambda: masquerade.delete(request.attachment),
-            lambda: _ipam(request).delete(),
+            lambda: ipam(request).delete(),
         )
     )
 
@@ -170,7 +172,7 @@ def gc(request: Request) -> None:
         (
             lambda: veth.collect(network, valid),
             lambda: masquerade.collect(network, valid),
-            lambda: _ipam(request).gc(),
+            lambda: ipam(request).gc(),
         )
     )
 

@@ -20,6 +20,10 @@ from typing import Any
 from tests.networks import Json
 
 TESTS = Path(__file__).resolve().parent
+VPC_PODS = {  # of the conflists of a VPC: two pods of one node
+    "aws-vpc": ("10.0.1.11", "10.0.1.21"),  # on the primary ENI, on a secondary one
+    "azure": ("10.0.1.11", "10.0.1.12"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,28 @@ class Conflist:
         return "bridge" not in self.interface or bool(self.interface.get("hairpinMode"))
 
     @property
+    def of_agent(self) -> bool:
+        """Tell whether the addresses are those of a VPC, which the node agent gives."""
+        return bool(self.interface["ipam"]["type"] == "aws-vpc-ipam")
+
+    @property
     def subnets(self) -> list[str]:
         return [one["subnet"] for (one,) in self.interface["ipam"]["ranges"]]
 
     @property
     def gateways(self) -> list[str]:
-        """Return the gateway in each subnet: the first address of it."""
+        """Return the gateway in each subnet: the first address of it; of a VPC, the pods'."""
+        if self.of_agent:
+            return ["169.254.1.1"]
         return [self.pod_address(subnet, 0) for subnet in self.subnets]
 
     def pod_addresses(self, number: int) -> tuple[str, ...]:
-        """Return the addresses of the pod that is the first, the second … to come."""
+        """Return the addresses of the pod that is the first, the second … to come.
+
+        Of a VPC, those of the tests' world (tests.vpc.nodes).
+        """
+        if self.of_agent:
+            return (VPC_PODS[self.name][number - 1],)
         return tuple(self.pod_address(subnet, number) for subnet in self.subnets)
 
     @staticmethod
@@ -75,10 +91,20 @@ class Conflist:
         return str(ip_network(subnet)[1 + number])
 
 
-def own() -> dict[str, Conflist]:
+def all_own() -> dict[str, Conflist]:
     """Return the project's conflists by name: `10-kindnet.conflist` is `kindnet`."""
     paths = sorted((TESTS.parent / "conflists").glob("*.conflist"))
     return {path.stem.partition("-")[2]: Conflist(path) for path in paths}
+
+
+def own() -> dict[str, Conflist]:
+    """Return those that need no agent."""
+    return {name: one for name, one in all_own().items() if not one.of_agent}
+
+
+def of_vpc() -> dict[str, Conflist]:
+    """Return those whose addresses the node agent gives."""
+    return {name: one for name, one in all_own().items() if one.of_agent}
 
 
 def shipped() -> dict[str, Conflist]:

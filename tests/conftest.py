@@ -47,6 +47,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:  
 
 
 @pytest.fixture
+def imported(source_bin: Path) -> lab.Suite:
+    """Return the programs as Python: for tables of cases, and where lines are counted."""
+    return lab.Suite(source_bin, imported=True)
+
+
+@pytest.fixture
 def host() -> Iterator[None]:
     """Every test that asks for it is its own host, with lo up."""
     with lab.fresh_host():

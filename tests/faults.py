@@ -72,9 +72,10 @@ def call_stopped(
     count: int,
     files: tuple[str, ...],
     action: Callable[[], object],
+    verb: str = "ADD",
     **given: str,
 ) -> Reply:
-    """Run ADD of `program`, stopped before the `count`-th line of `files`."""
-    environment = suite.environment("ADD", **given)
+    """Run ADD of `program`, or another verb, stopped before the `count`-th line of `files`."""
+    environment = suite.environment(verb, **given)
     path = Path(suite.bin_dir) / program
     return run_forked(path, environment, conf, lambda: stop_at(count, files, action))

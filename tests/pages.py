@@ -1,6 +1,7 @@
 """The documents, taken apart: parts, tables and blocks of code."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -34,3 +35,10 @@ def rows(text: str) -> list[list[str]]:
 def blocks(kind: str, text: str) -> list[str]:
     """Return the blocks of code of one kind in `text`: `sh`, `json` …"""
     return [block for name, block in FENCE.findall(text) if name == kind]
+
+
+def packets_told(page: Path, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row of a part's first table: the packet, and the addresses it arrives from."""
+    table = re.split(r"^\*\*When", section(page, name), flags=re.MULTILINE)[0]
+    for packet, _, seen in rows(table):
+        yield packet.strip(), [one.strip() for one in seen.split(",")]

@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from tests import conflists, lab, networks, packets, pods
 from tests.conflists import Conflist
 from tests.conftest import ROOT
-from tests.pages import blocks, rows, section
+from tests.pages import blocks, packets_told, section
 
 pytestmark = pytest.mark.usefixtures("host")
 PAGE = ROOT / "docs/conflists.md"
@@ -56,13 +54,6 @@ def add(conflist: Conflist, pod: str, bin_dir: Path, *mappings: networks.Json) -
     subprocess.run(words, env=settings, check=True, capture_output=True)
 
 
-def told(name: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each row of a part's first table: the packet, and the addresses it arrives from."""
-    table = re.split(r"^\*\*When", section(PAGE, name), flags=re.MULTILINE)[0]
-    for packet, _, seen in rows(table):
-        yield packet.strip(), [one.strip() for one in seen.split(",")]
-
-
 def send(packet: str, family: int) -> str:
     """Send the packet `a → host port → b`, say; return the address that it arrives from."""
     source, *between, target = packet.split(" → ")
@@ -80,5 +71,5 @@ def test_packets_go_the_way_that_the_page_tells(name: str, frozen_bin: Path) -> 
     for text in blocks("sh", section(PAGE, name)):
         subprocess.run(["bash", "-ec", text], check=True)
 
-    for packet, wanted in told(name):
+    for packet, wanted in packets_told(PAGE, name):
         assert [send(packet, family) for family in range(len(wanted))] == wanted, packet

@@ -27,6 +27,7 @@ from cni.skel import STDIN_MAX, load
 from tests import conflists, lab, networks, packets
 from tests.conftest import ROOT
 from tests.pages import FENCE, SPAN, prose, rows, section, titles
+from tests.vpc.agent import Agent, listening, place
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CONFLISTS = sorted((ROOT / "conflists").glob("*.conflist"))
@@ -172,6 +173,12 @@ OBJECTS: dict[str, Json] = {  # so that what is in them is asked for
         "nodeName": "n1",
         "peers": [{"name": "n1", "addresses": ["172.18.0.2"], "podCIDRs": ["10.244.0.0/24"]}],
     },
+    "aws-vpc": {"ipam": {"type": "aws-vpc-ipam"}, "dns": {"domain": "x"}},
+    "aws-vpc-ipam": {
+        "ipam": {"type": "aws-vpc-ipam", "routes": [{"dst": "0.0.0.0/0"}]},
+        "args": {"cni": {"ips": ["10.0.1.23"]}},
+        "runtimeConfig": {"ips": []},
+    },
     "host-local": {
         "ipam": networks.ipam(subnet="10.9.0.0/24"),
         "args": {"cni": {"ips": ["10.9.0.7"]}},
@@ -190,6 +197,9 @@ ELSEWHERE = {"capabilities", "true", "CNI_ARGS", "IP"}  # read by the runtime; n
 
 def make_node(plugin: Json) -> None:
     """Give the host the address that a configuration with peers says it has."""
+    if "aws-vpc-ipam" in json.dumps(plugin):
+        lab.run("ip link add eth0 up type bridge")
+        lab.run("ip addr add 10.0.1.10/24 dev eth0")
     for node in plugin.get("peers", ()):
         if node["name"] == plugin["nodeName"]:
             lab.run("ip link add eth0 up type bridge")
@@ -211,8 +221,9 @@ def keys_asked(program: str, bin_dir: Path) -> set[str]:
     )
     plugin = load(program)
     make_node(conf)
-    plugin.add(request)
-    plugin.delete(replace(request, verb="DEL"))
+    with listening(Agent([place("10.0.1.23")])):
+        plugin.add(request)
+        plugin.delete(replace(request, verb="DEL"))
     return keys
 
 
@@ -271,13 +282,14 @@ def test_every_network_shown_takes_a_pod_and_lets_it_go(conf: Json, frozen_bin: 
         assert done.returncode == 0, f"cnictl {verb}: {done.stderr}"
         return done.stdout
 
-    for ip in json.loads(cnictl("add"))["ips"]:
-        to = (ip["address"].split("/")[0], 80)
-        client = "" if conf["plugins"][0]["type"] != "loopback" else "pod"
-        assert lab.wait_until(partial(packets.reachable, client, "pod", to))
-    if conf.get("cniVersion") not in ("0.1.0", "0.2.0", "0.3.0", "0.3.1"):
-        cnictl("check")
-    cnictl("del")
+    with listening(Agent([place("10.0.1.23")])):
+        for ip in json.loads(cnictl("add"))["ips"]:
+            to = (ip["address"].split("/")[0], 80)
+            client = "" if conf["plugins"][0]["type"] != "loopback" else "pod"
+            assert lab.wait_until(partial(packets.reachable, client, "pod", to))
+        if conf.get("cniVersion") not in ("0.1.0", "0.2.0", "0.3.0", "0.3.1"):
+            cnictl("check")
+        cnictl("del")
     assert lab.ip("link show type veth") == []
 
 
@@ -294,8 +306,8 @@ def keys_told(part: str) -> set[str]:
 
 
 def test_every_conflist_has_its_part_with_a_picture_and_the_reason_to_choose_it() -> None:
-    assert set(titles(CONFLIST_PAGE)) == {"Keys of all", *conflists.own()}
-    for name, conflist in conflists.own().items():
+    assert set(titles(CONFLIST_PAGE)) == {"Keys of all", *conflists.all_own()}
+    for name, conflist in conflists.all_own().items():
         text = section(CONFLIST_PAGE, name)
         picture = FENCE.findall(text)[0][1]
         assert {*conflist.gateways, *conflist.pod_addresses(1)} <= set(
@@ -306,12 +318,13 @@ def test_every_conflist_has_its_part_with_a_picture_and_the_reason_to_choose_it(
         assert f"](#{name})" in CONFLIST_PAGE.read_text()
 
 
-@pytest.mark.parametrize("name", conflists.own())
+@pytest.mark.parametrize("name", conflists.all_own())
 def test_every_key_of_a_conflist_is_told_of_and_no_other(name: str) -> None:
-    conflist = conflists.own()[name].json
-    used = {key for one in (conflist, *conflist["plugins"]) for key in keys(one)}
+    conflist = conflists.all_own()[name]
+    used = {key for one in (conflist.json, *conflist.json["plugins"]) for key in keys(one)}
+    others = {"ipam.ranges"} if conflist.of_agent else set()  # host-local's
 
-    assert keys_told(name) | keys_told("Keys of all") == used
+    assert keys_told(name) | keys_told("Keys of all") - others == used
 
 
 # the unit of systemd

@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 from cni.agent.settings import VXLAN, Settings
 from cni.cluster import Cluster
-from cni.kernel.clusterrules import Wanted
-from cni.kernel.clustertable import ClusterTable
+from cni.kernel.clusterrules import Wanted, declare
+from cni.kernel.declared import Keeper
 from cni.kernel.netlink import NETFILTER, Netlink
 from cni.kernel.ruleset import MAPS
 from cni.overlay.settings import DIRECT
@@ -26,12 +26,12 @@ class Masquerade:
     """The table, in the network namespace of the calling thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._table = settings, ClusterTable()
+        self._settings, self._table = settings, Keeper()
         self._alarms: tuple[str, ...] = ()
 
     def reconcile(self, cluster: Cluster, *, full: bool) -> Report:
         """Make the table what the cluster asks for.  Raises KernelError."""
-        repairs = self._table.reconcile(plan(cluster, self._settings), full=full)
+        repairs = self._table.reconcile(declare(plan(cluster, self._settings)), full=full)
         if full:
             self._alarms = tuple(_doubles(cluster))
         return Report(self._table.count, repairs, self._alarms)

@@ -16,19 +16,31 @@ from cni.names import IDENTIFIER
 from cni.overlay import settings as overlay
 
 PATH = "/etc/pycni/agent.yaml"
-WARM, ROUTES, VXLAN, MASQ = "warm", "routes", "vxlan", "masq"
-ROLES = (WARM, ROUTES, VXLAN, MASQ)
+WARM, ROUTES, VXLAN, MASQ, VPC = "warm", "routes", "vxlan", "masq", "vpc"
+ROLES = (WARM, ROUTES, VXLAN, MASQ, VPC)
 CONFLIST = "/etc/cni/net.d/10-pycni.conflist"
 WORKERS, LIMIT = 16, 240.0  # as cni.agent.warm has them, which loads much
-LISTEN = "127.0.0.1:9473"
+LISTEN, VPC_LISTEN = "127.0.0.1:9473", "127.0.0.1:9474"
+EC2, AZURE = "ec2", "azure"  # clouds
 KEYS = {  # of the object, and of those in it
-    "": "roles nodeName nodes clusterCIDRs serviceCIDR overlay masquerade conflist listen warm",
+    "": "roles nodeName nodes clusterCIDRs serviceCIDR overlay masquerade conflist listen warm vpc",
     "nodes": "file kubeconfig apiServer",
     "overlay": "mode vni port device mtu",
     "masquerade": "exclude fullyRandom",
     "conflist": "template file",
     "warm": "socket workers limit",
+    "vpc": "cloud variables maxPods listen",
 }
+
+
+@dataclass(frozen=True)
+class Vpc:
+    """Of the role vpc.  `variables` win over the environment; `max_pods` None: not said."""
+
+    cloud: str
+    variables: Mapping[str, str]
+    max_pods: int | None
+    listen: tuple[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -54,12 +66,17 @@ class Settings:
     socket: str
     workers: int
     limit: float
+    vpc: Vpc
     values: Mapping[str, Any]
 
     @property
     def needs_nodes(self) -> bool:
-        """Tell whether anything depends on the nodes of the cluster."""
-        return bool(self.template or set(self.roles) - {WARM})
+        """Tell whether anything depends on the nodes of the cluster.
+
+        The conflist does not with the role vpc: a pool has no pod CIDR.
+        """
+        by_vpc = not self.template or VPC in self.roles
+        return not by_vpc or bool(set(self.roles) - {WARM, VPC})
 
 
 def load(path: str, options: Mapping[str, Any]) -> Settings:
@@ -118,6 +135,7 @@ def read(section: Section) -> Settings:
         socket=warm.string("socket", SOCKET),
         workers=_workers(warm),
         limit=_limit(warm),
+        vpc=_vpc(section.section("vpc"), roles),
         values=section.values,
     )
 
@@ -151,8 +169,44 @@ def _node_name(section: Section) -> str:
     return name
 
 
-def _listen(section: Section) -> tuple[str, int] | None:
-    text = section.string("listen", LISTEN)
+def _vpc(section: Section, roles: tuple[str, ...]) -> Vpc:
+    """Return what is said of the role vpc; its variables are looked at when it is wanted."""
+    from cni.vpc import policy
+    from ipam.aws_vpc import settings as pool
+    from ipam.aws_vpc.cloud import variables
+
+    names = (*pool.NAMES, *variables.NAMES, *policy.NAMES)
+    cloud = section.string("cloud", EC2)
+    if cloud not in (EC2, AZURE):
+        raise section.refuse("cloud", f"{EC2} or {AZURE}")
+    said = section.section("variables")
+    given = {key: _text(said, key) for key in said.values}
+    for key in given:
+        if key not in names:
+            known = ", ".join(dict.fromkeys(names))
+            raise invalid_config(f"cannot use {said.path(key)}", f"variables are {known}")
+    most = section.integer_or_none("maxPods")
+    if most is not None and most < 1:
+        raise section.refuse("maxPods", "1 or more")
+    if VPC in roles:
+        pool.read({**os.environ, **given})
+        variables.read({**os.environ, **given})
+        policy.read({**os.environ, **given})
+    return Vpc(cloud, given, most, _listen(section, VPC_LISTEN))
+
+
+def _text(section: Section, key: str) -> str:
+    """Return a value as an environment has it."""
+    value = section.get(key)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int):
+        raise section.refuse(key, "a text or a number")
+    return str(value)
+
+
+def _listen(section: Section, default: str = LISTEN) -> tuple[str, int] | None:
+    text = section.string("listen", default)
     host, _, port = text.rpartition(":")
     if not text:
         return None

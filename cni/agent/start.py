@@ -14,6 +14,7 @@ from cni.agent.lock import Lock
 from cni.agent.supervisor import SIGNALS, Child, Supervisor, notify
 
 log = logging.getLogger(__name__)
+PAUSE = 10.0  # seconds before a role that cannot begin is started again
 Json = dict[str, Any]
 
 
@@ -35,8 +36,11 @@ def main(program: Callable[[], int]) -> int:
         children += [Child("the warm role", partial(_warm, listener, told, program))]
     if told["node"]:
         children += [Child("the node's roles", partial(_node, told))]
+    if told["vpc"]:
+        children += [Child("the vpc role", partial(_vpc, told))]
     try:
-        resources = [Lock()] * told["node"] + [listener] * told["warm"]
+        keeps = told["node"] or told["vpc"]
+        resources = [Lock()] * keeps + [listener] * told["warm"]
         return Supervisor(children, resources).run()
     except OSError as error:
         log.error("%s", error)  # noqa: TRY400  # the text says it all
@@ -64,7 +68,7 @@ def _in_child(run: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
 def _read() -> tuple[int, bytes]:
     """Read command line and settings; return what the processes must know."""
     from cni.agent import command
-    from cni.agent.settings import WARM
+    from cni.agent.settings import VPC, WARM
     from cni.kernel import sysctl
 
     status, found = command.read()
@@ -80,6 +84,7 @@ def _read() -> tuple[int, bytes]:
         "limit": found.limit,
         "warm": WARM in found.roles,
         "node": found.needs_nodes,
+        "vpc": VPC in found.roles,
         "settings": found.values,
     }
     return 0, marshal.dumps(told)
@@ -108,3 +113,21 @@ def _node(told: Json) -> None:
     if not told["warm"]:
         notify("READY=1")
     node.run()
+
+
+def _vpc(told: Json) -> None:
+    """Be the process of the pool of VPC addresses: READY is the zygote's word, or the nodes'."""
+    from cni.agent import settings
+    from cni.agent.vpc.role import Role
+    from cni.config import Section
+    from cni.errors import CniError
+
+    try:
+        role = Role(settings.read(Section(told["settings"])))
+    except CniError as error:  # the SDK is not there, or the record cannot be read
+        log.error("%s", error)  # noqa: TRY400  # the text says it all
+        signal.sigtimedwait(SIGNALS, PAUSE)
+        return
+    if not told["warm"] and not told["node"]:
+        notify("READY=1")
+    role.run()

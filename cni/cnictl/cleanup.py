@@ -16,13 +16,14 @@ from cni.agent.settings import Settings
 from cni.cnictl import node
 from cni.errors import CniError, Code
 from cni.install import LIBRARIES, uninstall
-from cni.kernel import bridgerules, clusterrules, link, nft, route, ruleset
+from cni.kernel import bridgerules, clusterrules, link, nft, route, rule, ruleset, vpcrules
 from cni.kernel.netlink import NETFILTER, ROUTE, Netlink
 from cni.overlay.apply import Overlay
 from cni.overlay.settings import PROTOCOL
 from cni.rollback import try_all
+from cni.vpc import host, pods
 
-TABLES = (clusterrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
+TABLES = (clusterrules.TABLE, vpcrules.TABLE, ruleset.TABLE, bridgerules.TABLE)
 FAMILIES = {nft.INET: "inet", nft.BRIDGE: "bridge"}
 POD = re.compile(r"veth[0-9a-f]{11}")  # cni.attachment's host_ifname
 PLACES = (Path(state.PATH).parent, Path(cache.PATH).parent)
@@ -73,15 +74,20 @@ def find(settings: Settings, net_d: Path, programs: Path | None, *, leases: bool
     yield from _interfaces()
     yield from _bridges(net_d)
     yield from _overlay(settings)
+    yield from _policy()
     yield from _tables()
     for place in PLACES:
         files = [path for path in sorted(place.glob("*")) if str(path) != lock.PATH]
         if files:
-            yield Item(f"the files in {place}", partial(try_all, [path.unlink for path in files]))
+            yield Item(f"the files in {place}", partial(try_all, list(map(_removal, files))))
     if leases:
         yield from _leases(net_d)
     if programs and any(programs.glob(f"{LIBRARIES}*")):
         yield Item(f"the programs in {programs}", partial(uninstall, programs))
+
+
+def _removal(path: Path) -> Callable[[], object]:
+    return partial(shutil.rmtree, path) if path.is_dir() else path.unlink
 
 
 def _interfaces() -> Iterator[Item]:
@@ -119,6 +125,22 @@ def _overlay(settings: Settings) -> Iterator[Item]:
         what = [f"the device {name}" for name in devices]
         what += [f"{routes} routes to other nodes' pods"] * bool(routes)
         yield Item(" and ".join(what), overlay.delete)
+
+
+def _policy() -> Iterator[Item]:
+    """Yield the rules and routing tables of a VPC; the interfaces are the cloud's."""
+    with Netlink(ROUTE) as rtnl:
+        rules = sum(
+            1
+            for version in (4, 6)
+            for one in rule.list_all(rtnl, version)
+            if one.protocol == pods.PROTOCOL
+        )
+        routes = sum(1 for _ in route.list_all(rtnl, 4, route.ANY, protocol=pods.PROTOCOL))
+    if rules or routes:
+        yield Item(
+            f"{rules} rules and {routes} routes of the VPC's routing policy", host.delete_routing
+        )
 
 
 def _tables() -> Iterator[Item]:

@@ -168,6 +168,25 @@ def peers(config: str, *, as_json: bool) -> int:
 
 
 @cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def pool(*, as_json: bool) -> int:
+    """Show the node's pool of VPC addresses: each ENI, and why there are as many.
+
+    Status 1 when the next pod would get no address.
+    """
+    from cni.cnictl import pool
+
+    found = pool.look()
+    if as_json:
+        click.echo(dump(found.json()))
+    else:
+        from cni.cnictl.screen import Screen
+
+        pool.show(Screen(), found)
+    return int(bool(found.lack))
+
+
+@cli.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--leases", is_flag=True, help="The leases of host-local too.")
 @click.option("--programs", is_flag=True, help="The programs too; what they replaced comes back.")

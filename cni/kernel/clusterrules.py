@@ -29,19 +29,15 @@
 The host's own packets enter the overlay with the address of its device: the answer to another
 one would come back outside it.  The table of the attachments is `cni.kernel.ruleset`'s; a packet
 is masqueraded once, whichever comes first.
-
-Each rule's comment holds a digest of the rule, so that the kernel's listing tells whether all is
-as it was made, by this process or by one before it.
 """
 
-import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from cni.config import IPAddress, IPNetwork
-from cni.kernel import nft
+from cni.kernel import declared, nft
+from cni.kernel.declared import Declared, Hook, Text
 from cni.kernel.expressions import (
     DADDR,
     DPORT_OFFSET,
@@ -63,9 +59,8 @@ from cni.kernel.expressions import (
     verdict,
     within,
 )
-from cni.kernel.netlink import Request, attribute
 from cni.kernel.nft import Expression, Table, expression
-from cni.kernel.nftset import Set
+from cni.kernel.nftset import Set, intervals, single
 from cni.kernel.ruleset import MULTICAST, OUTPUT, POSTROUTING, PREROUTING, SRCNAT
 
 TABLE = Table(nft.INET, "pycni-node")
@@ -79,17 +74,6 @@ PROXY_MARK = struct.pack("=I", 0x4000)  # kube-proxy's masqueradeBit, 14 unless 
 OIFNAME, NAME_SIZE = 7, 16  # of meta; IFNAMSIZ
 FIB_SADDR = 1
 INVERTED = {"NFT_LOOKUP_F_INV"}
-USERDATA, COMMENT = 7, 0  # NFTA_RULE_USERDATA, NFTNL_UDATA_RULE_COMMENT
-
-
-class Hook(NamedTuple):
-    """Where a base chain hangs; `policy` is what becomes of a packet that no rule decides."""
-
-    kind: str
-    number: int
-    priority: int
-    policy: int = nft.ACCEPT
-
 
 CHAINS = {
     "postrouting": Hook("nat", POSTROUTING, SRCNAT),
@@ -116,29 +100,20 @@ class Wanted:
     fully_random: bool = True
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A rule of `chain`; two with the same user data, which is a comment, are the same."""
-
-    chain: str
-    userdata: bytes
-    request: Request
-
-
-def rules(wanted: Wanted) -> list[Rule]:
-    """Return all rules, those of a chain in their order."""
-    found = [
+def declare(wanted: Wanted) -> Declared:
+    """Return the table that says so."""
+    texts = [
         *_postrouting(wanted),
         *_leaving(wanted),
         *(_guards(wanted.port) if wanted.port else ()),
     ]
-    return [_rule(chain, about, expressions) for chain, about, expressions in found]
+    networks = wanted.pods + wanted.cluster
+    elements = {one: intervals(networks, version) for version, one in CLUSTER.items()}
+    elements |= {one: single(wanted.nodes, version) for version, one in NODES.items()}
+    return Declared(TABLE, CHAINS, declared.rules(TABLE, texts), elements)
 
 
-_Text = tuple[str, str, tuple[Expression, ...]]  # chain, comment, expressions
-
-
-def _postrouting(wanted: Wanted) -> Iterator[_Text]:
+def _postrouting(wanted: Wanted) -> Iterator[Text]:
     load = expression("meta", key=MARK, dreg=REGISTER)
     marked = (load, bits(PROXY_MARK, bytes(4)), compare(EQ, PROXY_MARK))
     yield "postrouting", "kube-proxy masquerades it", (*marked, verdict(nft.RETURN))
@@ -151,7 +126,7 @@ def _postrouting(wanted: Wanted) -> Iterator[_Text]:
             yield "postrouting", "into the overlay, with its address", (*into, _masquerade(wanted))
 
 
-def _leaving(wanted: Wanted) -> Iterator[_Text]:
+def _leaving(wanted: Wanted) -> Iterator[Text]:
     for version in (4, 6):
         chain = f"leaving{version}"
         to = (*is_version(version), field(DADDR[version], SIZE[version]))
@@ -162,7 +137,7 @@ def _leaving(wanted: Wanted) -> Iterator[_Text]:
         yield chain, "out of the cluster", (_masquerade(wanted),)
 
 
-def _guards(port: int) -> Iterator[_Text]:
+def _guards(port: int) -> Iterator[Text]:
     for version, nodes in NODES.items():
         ours = (*_to_port(port), *is_version(version))
         source, target = (field(at[version], SIZE[version]) for at in (SADDR, DADDR))
@@ -170,15 +145,6 @@ def _guards(port: int) -> Iterator[_Text]:
         yield "output", "the overlay's own", (*ours, target, _is_in(nodes), _notrack())
         stranger = (*ours, source, _is_in(nodes, flags=INVERTED), verdict(nft.DROP))
         yield "input", "the overlay is for nodes", stranger
-
-
-def _rule(chain: str, about: str, expressions: tuple[Expression, ...]) -> Rule:
-    """Return a rule whose comment holds a digest of it."""
-    rule = TABLE.add_rule(chain, *expressions)
-    text = f"{about} [{hashlib.sha256(rule.payload).hexdigest()[:8]}]".encode() + b"\0"
-    userdata = bytes((COMMENT, len(text))) + text
-    payload = rule.payload + attribute(USERDATA, userdata)
-    return Rule(chain, userdata, Request(rule.what, rule.kind, rule.flags, payload))
 
 
 def _masquerade(wanted: Wanted) -> Expression:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 
 from cni.attachment import Attachment, network_key
 from cni.config import IPAddress, IPInterface, IPNetwork
@@ -21,7 +22,13 @@ from cni.kernel.ruleset import MAPS, PROTOCOLS
 
 log = logging.getLogger(__name__)
 MASQUERADE = tuple(MAPS[version]["masquerade"] for version in (4, 6))
-PORTS = tuple(one for maps in MAPS.values() for kind, one in maps.items() if kind != "masquerade")
+TABLES = tuple(MAPS[version]["tables"] for version in (4, 6))
+PORTS = tuple(
+    one
+    for maps in MAPS.values()
+    for kind, one in maps.items()
+    if kind not in ("masquerade", "tables")
+)
 HAIRPIN = {  # the map that has marks for the ports of another
     maps[f"{prefix}ports"]: maps[f"{prefix}hairpin"]
     for maps in MAPS.values()
@@ -77,6 +84,22 @@ def masquerade(attachment: Attachment, addresses: Iterable[IPInterface]) -> None
 def map_ports(attachment: Attachment, ports: Iterable[Port]) -> None:
     """Send host ports to pods.  What another owner left for the same port is replaced."""
     _put(attachment, [entry for port in ports for entry in _port_entries(port)])
+
+
+def claim(attachment: Attachment, addresses: Iterable[IPAddress], table: int) -> None:
+    """Note that the rules for `addresses`, which may lead to the routing `table`, are its own.
+
+    A rule has no room for a name.  What another owner left for the same address is replaced.
+    """
+    data = nftmap.constant(nftmap.DATA, struct.pack(">I", table))  # as nft(8) shows it
+    entries = [_Entry(MAPS[one.version]["tables"], one.packed, data) for one in addresses]
+    _put(attachment, entries)
+
+
+def claimed(text: str, wanted: Callable[[str], bool]) -> list[IPAddress]:
+    """Return the addresses that `claim` noted for owners that begin with `text`, if `wanted`."""
+    with nft.socket() as netlink:
+        return [ip_address(element.key) for _, element in _find(netlink, TABLES, text, wanted)]
 
 
 def check_mac(attachment: Attachment, mac: str) -> None:
@@ -233,12 +256,7 @@ def _remove(maps: Iterable[Map], text: str, wanted: Callable[[str], bool]) -> li
         there = nft.tables(netlink)
         maps = [one for one in maps if one.table in there]
         for left in reversed(range(TRIES)):
-            found = [
-                (one, element)
-                for one in maps
-                for element in one.elements(netlink, text.encode())
-                if element.comment.startswith(text) and wanted(element.comment)
-            ]
+            found = _find(netlink, maps, text, wanted)
             if not found:
                 return []
             try:
@@ -249,6 +267,18 @@ def _remove(maps: Iterable[Map], text: str, wanted: Callable[[str], bool]) -> li
                 if error.errno != errno.ENOENT or not left:
                     raise
     return []
+
+
+def _find(
+    netlink: Netlink, maps: Iterable[Map], text: str, wanted: Callable[[str], bool]
+) -> list[tuple[Map, Element]]:
+    """Return the elements whose owner begins with `text`, if it is `wanted`."""
+    return [
+        (one, element)
+        for one in maps
+        for element in one.elements(netlink, text.encode())
+        if element.comment.startswith(text) and wanted(element.comment)
+    ]
 
 
 def _missing_rules(netlink: Netlink, entries: list[_Entry]) -> list[Request]:

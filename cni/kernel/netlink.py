@@ -131,7 +131,8 @@ class Netlink:
 
     def do(self, *requests: Request) -> None:
         """Send `requests` together; the kernel serves them in order.  Raises the first refusal."""
-        self._transact(requests, frozenset())
+        if requests:  # the kernel refuses an empty message
+            self._transact(requests, frozenset())
 
     def do_batch(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
         """Send `requests` as one transaction: the kernel does all of them or none."""

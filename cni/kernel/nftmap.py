@@ -27,6 +27,7 @@ TYPES = {  # nft(8) name: (number in NFTA_SET_KEY_TYPE, bytes)
     "ether_addr": (9, 6),
     "inet_proto": (12, 1),
     "inet_service": (13, 2),
+    "mark": (19, 4),
     "ifname": (41, 16),
 }
 VERDICT = 0xFFFFFF00  # NFT_DATA_VERDICT

@@ -23,6 +23,7 @@ from cni.kernel.netlink import (
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 COMPAT, MAIN, LOCAL = 252, 254, 255  # RT_TABLE_*; the first stands for those beyond 255
+ANY = 0  # RT_TABLE_UNSPEC: all tables, in a list
 UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
 BOOT = 3  # RTPROT_BOOT, as `ip route` and the reference plugins
 UNICAST = 1  # RTN_UNICAST

@@ -8,6 +8,8 @@
         map hairpin4 { type inet_proto . inet_service : verdict; }
             elements = { tcp . 8080 comment … : jump mark13_10.244.0.0/24 }
         map hostip_ports4, hostip_hairpin4: the same for a mapping with a hostIP
+        map tables4 { type ipv4_addr : mark; }    # whose the rules of the routing policy are
+            elements = { 10.0.1.23 comment "vpc/<id>/eth0" : 0x00000002 }
         … and all of these for IPv6
         chain postrouting { type nat hook postrouting priority srcnat; ip saddr vmap @masquerade4 }
         chain prerouting, output { fib daddr type local jump hostports }
@@ -47,7 +49,7 @@ from cni.kernel.nft import Table, expression
 from cni.kernel.nftmap import Map
 
 TABLE = Table(nft.INET, "pycni")
-MARKER = "rules_1"  # an empty chain: the fixed rules of this version are in place
+MARKER = "rules_2"  # an empty chain: the fixed rules of this version are in place
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 MULTICAST = {4: ip_network("224.0.0.0/4"), 6: ip_network("ff00::/8")}
 LOOPBACK = ip_network("127.0.0.1/32")
@@ -64,6 +66,7 @@ def _maps(version: int) -> dict[str, Map]:
         "hostip_ports": (f"{address} . {port}", target),
         "hairpin": (port, "verdict"),
         "hostip_hairpin": (f"{address} . {port}", "verdict"),
+        "tables": (address, "mark"),
     }
     return {kind: Map(TABLE, f"{kind}{version}", *types) for kind, types in kinds.items()}
 

@@ -110,16 +110,22 @@ def _alive(pid: int) -> bool:
 def cluster(bin_dir: Path, *names: str) -> Iterator[list[Machine]]:
     """Make the machines of tests.overlay.nodes; those of `names` have files of their own."""
     nodes.machines()
-    for place in OWN:
-        Path(place).mkdir(parents=True, exist_ok=True)
+    make_places()
     write_nodes(*nodes.NAMES)
     with ExitStack() as stack:
-        machines = [stack.enter_context(_machine(name, bin_dir)) for name in names]
+        machines = [stack.enter_context(machine(name, bin_dir)) for name in names]
         yield machines
 
 
+def make_places() -> None:
+    """Make the places of which each machine has its own."""
+    for place in OWN:
+        Path(place).mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
-def _machine(name: str, bin_dir: Path) -> Iterator[Machine]:
+def machine(name: str, bin_dir: Path) -> Iterator[Machine]:
+    """Give the namespace `name` files of its own, at the places OWN, which are there."""
     mounts = "; ".join(f"mount -t tmpfs none {place}" for place in OWN)
     script = f"set -e; {mounts}; echo ready; exec sleep 600"
     enter = ["nsenter", f"--net={lab.netns_path(name)}", "unshare", "--mount", "--propagation"]
@@ -127,11 +133,11 @@ def _machine(name: str, bin_dir: Path) -> Iterator[Machine]:
     with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"ready\n"
-        machine = Machine(name, holder.pid, bin_dir)
+        found = Machine(name, holder.pid, bin_dir)
         try:
-            yield machine
+            yield found
         finally:
-            machine.stop()
+            found.stop()
             holder.kill()
 
 

@@ -52,7 +52,9 @@ def test_every_role_field_and_figure_of_the_agent_is_told() -> None:
     node = Node("n1", (ip_address("172.18.0.2"),), ())
     spans = set(SPAN.findall(roles))
 
-    assert [cells[0].strip(" `") for cells in rows(roles)[:4]] == list(settings.ROLES)
+    assert [cells[0].strip(" `") for cells in rows(roles)[: len(settings.ROLES)]] == list(
+        settings.ROLES
+    )
     assert {f"{{{{{name}}}}}" for name in conflist.fields(node, (), None, 0)} <= spans
     loop = Loop("n1", [Duty("x", Masquerade(settings.read(Section({}))))], None, bool)
     told = metrics.text(loop, Readiness(settings.read(Section({})), loop), FileNodes(""))

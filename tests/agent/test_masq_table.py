@@ -96,7 +96,7 @@ def test_wherever_the_agent_dies_the_table_is_the_old_one_or_the_new_one() -> No
         child = os.fork()
         if child == 0:
             try:
-                faults.stop_at(count, ("cni/kernel/clustertable.py",), faults.kill)
+                faults.stop_at(count, ("cni/kernel/declared.py",), faults.kill)
                 apply(overlay={"port": 4789})
             finally:
                 os._exit(0)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from cni.programs import PROGRAMS
 from cni.versions import NEWEST, SUPPORTED
 from tests.lab import Suite
+from tests.vpc.agent import place
 
 Case = TypeVar("Case")
 Json = dict[str, Any]
@@ -43,6 +44,11 @@ def ipam(version: str = NEWEST) -> Json:
     }
 
 
+def places() -> list[Json]:
+    """Return what the node agent has for pods: addresses of the same subnets."""
+    return [place(f"10.1.2.{number}", ipv6=[f"fd00:1:2::{number}"]) for number in (2, 3, 4)]
+
+
 def some(suite: Suite, cases: Iterable[Case]) -> list[Case]:
     """Return all cases, and for the frozen programs, which are the same code, every third."""
     return list(cases)[:: 1 if suite.imported else 3]
@@ -71,6 +77,11 @@ def _direct(version: str) -> Json:
     return _with_ipam(version) | {"mode": "direct"}
 
 
+def _of_agent(_version: str) -> Json:
+    dns = {"nameservers": ["192.0.2.1"], "search": ["a", "é"]}
+    return {"ipam": {"type": "aws-vpc-ipam"}, "dns": dns}
+
+
 def _portmap(version: str) -> Json:
     ports = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
     return {"runtimeConfig": {"portMappings": ports}, "prevResult": prev_result(version)}
@@ -81,6 +92,8 @@ _OWN = {
     "ptp": _with_ipam,
     "vxlan": _direct,
     "bridge": _with_ipam,
+    "aws-vpc": _of_agent,
+    "aws-vpc-ipam": _of_agent,
     "host-local": _with_ipam,
     "portmap": _portmap,
 }

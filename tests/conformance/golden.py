@@ -13,6 +13,7 @@ from tests import lab
 from tests.conformance.confs import LEGACY, NETNS, OLD
 
 Json = dict[str, Any]
+Form = Callable[[], Json]
 
 
 def text(program: str, version: str) -> str:
@@ -99,12 +100,12 @@ def _links(*kinds: str) -> list[Json]:
     return [{"name": one["ifname"], "mac": one["address"]} | more for one, more in links]
 
 
-def _veth_legacy() -> Json:
-    return _lease_legacy() | {"dns": DNS}
+def _veth_legacy(lease: Form = _lease_legacy) -> Json:
+    return lease() | {"dns": DNS}
 
 
-def _veth_old(*kinds: str) -> Json:
-    links, lease = _links(*kinds), _lease_old()
+def _veth_old(*kinds: str, given: Form = _lease_old) -> Json:
+    links, lease = _links(*kinds), given()
     return {
         "interfaces": links,
         "ips": [
@@ -116,13 +117,45 @@ def _veth_old(*kinds: str) -> Json:
     }
 
 
-def _veth(*kinds: str) -> Json:
-    links, lease = _links(*kinds), _lease()
+def _veth(*kinds: str, given: Form = _lease, mtu: int = 1500) -> Json:
+    links, lease = _links(*kinds), given()
     return {
         "dns": DNS,
-        "interfaces": [dict(sorted({**link, "mtu": 1500}.items())) for link in links],
+        "interfaces": [dict(sorted({**link, "mtu": mtu}.items())) for link in links],
         "ips": [ip | {"interface": len(links) - 1} for ip in lease["ips"]],
         "routes": lease["routes"],
+    }
+
+
+# aws-vpc and its IPAM: addresses alone, behind the host
+
+
+def _alone_legacy() -> Json:
+    return {
+        "ip4": {"ip": "10.1.2.2/32", "gateway": "169.254.1.1", "routes": [{"dst": "0.0.0.0/0"}]},
+        "ip6": {"ip": "fd00:1:2::2/128", "gateway": "fe80::1", "routes": [{"dst": "::/0"}]},
+        "dns": {},
+    }
+
+
+def _alone_old() -> Json:
+    return {
+        "ips": [
+            {"version": "4", "address": "10.1.2.2/32", "gateway": "169.254.1.1"},
+            {"version": "6", "address": "fd00:1:2::2/128", "gateway": "fe80::1"},
+        ],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+        "dns": {},
+    }
+
+
+def _alone() -> Json:
+    return {
+        "ips": [
+            {"address": "10.1.2.2/32", "gateway": "169.254.1.1"},
+            {"address": "fd00:1:2::2/128", "gateway": "fe80::1"},
+        ],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
     }
 
 
@@ -143,7 +176,7 @@ def _chained() -> Json:
     return {"interfaces": [{"name": "eth0", "sandbox": NETNS}], "ips": [ip]}
 
 
-_FORMS: dict[str, tuple[Callable[[], Json], ...]] = {
+_FORMS: dict[str, tuple[Form, ...]] = {
     "loopback": (_lo_legacy, _lo_old, _lo),
     "host-local": (_lease_legacy, _lease_old, _lease),
     "ptp": (_veth_legacy, partial(_veth_old, "veth"), partial(_veth, "veth")),
@@ -153,5 +186,11 @@ _FORMS: dict[str, tuple[Callable[[], Json], ...]] = {
         partial(_veth_old, "bridge", "veth"),
         partial(_veth, "bridge", "veth"),
     ),
+    "aws-vpc": (
+        partial(_veth_legacy, _alone_legacy),
+        partial(_veth_old, "veth", given=_alone_old),
+        partial(_veth, "veth", given=_alone, mtu=9001),
+    ),
+    "aws-vpc-ipam": (_alone_legacy, _alone_old, _alone),
     "portmap": (_chained_legacy, _chained_old, _chained),
 }

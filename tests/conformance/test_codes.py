@@ -11,14 +11,14 @@ from tests.conformance.confs import NETNS, conf, ipam
 
 ELSEWHERE = {  # codes that no program says, or that need a test of their own
     Code.UNKNOWN_CONTAINER: "the runtime: CHECK of what it has not added",
-    Code.TRY_AGAIN: "host-local: a lock that another program holds for long",
     Code.LIMITED_CONNECTIVITY: "nobody yet",
     Code.INTERNAL: "every program that is stopped by a signal",
 }
 SMALL = [[{"subnet": "10.9.0.0/30"}]]  # the gateway and one address, which `other` has
 OTHER = {"type": "host-local", "dataDir": "/run/small", "ranges": SMALL}
 FILE = "/run/file"
-INTERFACES = ("ptp", "bridge", "vxlan")  # that ask IPAM
+INTERFACES = ("ptp", "bridge", "vxlan")  # that ask IPAM, whichever
+OF_AGENT = ("aws-vpc", "aws-vpc-ipam")  # whose addresses are the node agent's
 TAKEN = {"type": "host-local", "dataDir": "/run/taken", "ranges": [[{"subnet": "10.8.0.0/24"}]]}
 UNREACHABLE = [{"dst": "192.0.2.0/24", "gw": "224.0.0.1"}]  # nobody
 
@@ -49,6 +49,10 @@ CASES: dict[Code, dict[str, Case]] = {
     Code.UNSUPPORTED_FIELD: {
         **{name: Case("ADD", conf(name, ipMasqBackend="pf"), "pf") for name in INTERFACES},
         "portmap": Case("ADD", conf("portmap", backend="pf"), "pf"),
+        **{
+            name: leased(name, "ADD", "here", {"type": "aws-vpc-ipam", "addressing": "here"})
+            for name in OF_AGENT
+        },
         "host-local": leased("host-local", "ADD", "perhaps", ipam() | {"onDuplicate": "perhaps"}),
     },
     Code.INVALID_ENVIRONMENT: everywhere("ADD", "[CNI_PATH]", {"path": ""}),
@@ -59,6 +63,10 @@ CASES: dict[Code, dict[str, Case]] = {
     Code.DECODING_FAILURE: {name: Case("ADD", b"{", "decode") for name in PROGRAMS},
     Code.INVALID_CONFIG: everywhere("ADD", "network name", {}, name="a/b"),
     Code.INVALID_NETNS: everywhere("ADD", "same", {"netns": "/proc/self/ns/net"}),
+    Code.TRY_AGAIN: {
+        name: Case("ADD", conf(name, runtimeConfig={"ips": ["10.9.9.9"]}), "no address")
+        for name in OF_AGENT
+    },
     Code.UNAVAILABLE: {
         "host-local": leased("host-local", "STATUS", "10.9.0", OTHER),
         **of_interfaces("STATUS", "10.9.0", OTHER),
@@ -76,6 +84,7 @@ CASES: dict[Code, dict[str, Case]] = {
         "host-local": Case("CHECK", conf("host-local"), "pod-1"),
         **{name: Case("CHECK", conf(name), "pod-1") for name in INTERFACES},
         "portmap": Case("CHECK", conf("portmap"), "incomplete"),
+        **{name: Case("CHECK", conf(name), "no address") for name in OF_AGENT},
     },
     Code.PLUGIN_FAILED: of_interfaces("STATUS", "false", {"type": "false"}, path="/bin"),
     Code.KERNEL_REFUSED: of_interfaces("ADD", "192.0.2.0/24", ipam("k") | {"routes": UNREACHABLE}),

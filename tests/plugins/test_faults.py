@@ -5,20 +5,31 @@ between two lines of one kernel request or one lease is SIGKILL's business.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
+import ipam.aws_vpc_ipam
 import ipam.host_local
+import plugins.aws_vpc
 import plugins.bridge
 import plugins.ptp
 from cni.kernel import firewall, leftovers, netns
 from tests import faults, lab, networks
 from tests.networks import Json
 from tests.pods import add, elements, leases, verb, veths
+from tests.vpc.agent import SECONDARY, Agent, listening, place
 
-LOADED = (plugins.bridge, plugins.ptp, ipam.host_local, firewall, leftovers)  # once, not per child
+LOADED = (  # once, not per child
+    plugins.aws_vpc,
+    plugins.bridge,
+    plugins.ptp,
+    ipam.aws_vpc_ipam,
+    ipam.host_local,
+    firewall,
+    leftovers,
+)
 pytestmark = pytest.mark.usefixtures("host")
 FILES = {  # what both go through is stopped in ptp
     "ptp": ("cni/routed.py", "cni/veth.py", "cni/pod.py", "cni/masquerade.py"),
@@ -29,14 +40,40 @@ FILES = {  # what both go through is stopped in ptp
         "cni/vlan.py",
         "cni/macspoof.py",
     ),
+    "aws-vpc": (
+        "plugins/aws_vpc.py",
+        "cni/vpc/pods.py",
+        "cni/vpc/client.py",
+        "cni/vpc/released.py",
+        "ipam/aws_vpc_ipam.py",
+    ),
 }
-FIREWALL = {"ptp": ("cni/kernel/firewall.py",), "bridge": ()}
+KERNEL = {  # what makes several requests of one step
+    "ptp": ("cni/kernel/firewall.py",),
+    "bridge": (),
+    "aws-vpc": ("cni/kernel/firewall.py", "cni/kernel/rule.py"),
+}
 SUBNETS = ("10.244.0.0/24", "fd00:10:244::/64")
 NETWORKS = {
     "ptp": networks.ptp(*SUBNETS, ipMasq=True),
     "bridge": networks.bridge(*SUBNETS, ipMasq=True, isDefaultGateway=True, macspoofchk=True),
+    "aws-vpc": {
+        "cniVersion": "1.1.0",
+        "name": "vpc",
+        "type": "aws-vpc",
+        "ipam": {"type": "aws-vpc-ipam"},
+    },
 }
-BOTH = pytest.mark.parametrize("conf", NETWORKS.values(), ids=NETWORKS)
+ALL = pytest.mark.parametrize("conf", NETWORKS.values(), ids=NETWORKS)
+
+
+@pytest.fixture(autouse=True)
+def pool(host: None) -> Iterator[Agent]:  # noqa: ARG001  # where it listens
+    """Have addresses of the VPC for who asks."""
+    numbers = (23, 24, 25)
+    places = [place(f"10.0.1.{one}", SECONDARY, ipv6=[f"fd00::{one}"]) for one in numbers]
+    with listening(Agent(places)) as agent:
+        yield agent
 
 
 def stopped(
@@ -45,18 +82,24 @@ def stopped(
     count: int,
     action: Callable[[], object],
     more: tuple[str, ...] = (),
+    verb: str = "ADD",
 ) -> lab.Reply:
     """Run ADD up to the `count`-th line of the plugin's files and of `more`."""
-    given = {"netns": lab.netns_path("pod"), "containerid": "pod"}
+    given = {"netns": lab.netns_path("pod"), "containerid": "pod", "verb": verb}
     program, text = conf["type"], json.dumps(conf).encode()
     files = (*FILES[program], *more)
     return faults.call_stopped(suite, program, text, count, files, action, **given)
 
 
-def left() -> tuple[list[str], set[str], str, str]:
+def left(pool: Agent) -> tuple[object, ...]:
     """Return what an attachment leaves behind: host, leases, firewall, container."""
-    inside = lab.run("ip -br link show type veth", netns="pod")
-    return veths(), leases(), elements(), inside
+    return *outside(pool), lab.run("ip -br link show type veth", netns="pod")
+
+
+def outside(pool: Agent) -> tuple[object, ...]:
+    """Return what it leaves behind outside of the container."""
+    rules = lab.run("ip rule"), lab.run("ip -6 rule"), lab.run("ip route")
+    return veths(), leases(), pool.addresses(), elements(), rules
 
 
 def bridges() -> str:
@@ -64,11 +107,13 @@ def bridges() -> str:
     return lab.run("ip -br addr show type bridge scope global")
 
 
-@BOTH
-def test_an_add_that_fails_at_any_line_leaves_nothing(imported: lab.Suite, conf: Json) -> None:
+@ALL
+def test_an_add_that_fails_at_any_line_leaves_nothing(
+    imported: lab.Suite, pool: Agent, conf: Json
+) -> None:
     """Nor does a bridge stay that it made."""
     lab.add_netns("pod")
-    before = (*left(), bridges())
+    before = (*left(pool), bridges())
     lines = 0
 
     for count in range(1, faults.LIMIT):
@@ -77,7 +122,7 @@ def test_an_add_that_fails_at_any_line_leaves_nothing(imported: lab.Suite, conf:
             lines = count
             break
         assert "injected" in reply.stdout, reply.stderr
-        assert (*left(), bridges()) == before, f"after {count} lines"
+        assert (*left(pool), bridges()) == before, f"after {count} lines"
 
     assert lines > 100
     verb(imported, "DEL", conf).ok()
@@ -129,32 +174,54 @@ def test_two_adds_replace_one_address_wherever_they_meet(imported: lab.Suite) ->
     assert meet(imported, conf, "cni/gateways.py", before=other) > 10
 
 
-@BOTH
+@ALL
 def test_an_add_that_is_killed_at_any_line_is_cleaned_by_del(
-    imported: lab.Suite, conf: Json
+    imported: lab.Suite, pool: Agent, conf: Json
 ) -> None:
     lab.add_netns("pod")
     add(imported, conf, "other")
-    before = left()
+    before = left(pool)
     lines = 0
 
     for count in range(1, faults.LIMIT):
-        if stopped(imported, conf, count, faults.kill, FIREWALL[conf["type"]]).exit == 0:
+        if stopped(imported, conf, count, faults.kill, KERNEL[conf["type"]]).exit == 0:
             lines = count
             break
         verb(imported, "DEL", conf).ok()
-        assert left() == before, f"killed after {count} lines"
+        assert left(pool) == before, f"killed after {count} lines"
 
     assert lines > 100
     verb(imported, "DEL", conf).ok()
 
 
-@BOTH
+@ALL
+def test_a_del_that_is_killed_at_any_line_is_finished_by_the_next(
+    imported: lab.Suite, pool: Agent, conf: Json
+) -> None:
+    lab.add_netns("pod")
+    add(imported, conf, "other")
+    before = left(pool)
+    finished = False
+
+    for count in range(1, faults.LIMIT, 2):
+        add(imported, conf)
+        finished = (
+            stopped(imported, conf, count, faults.kill, KERNEL[conf["type"]], "DEL").exit == 0
+        )
+        verb(imported, "DEL", conf).ok()
+        assert left(pool) == before, f"killed after {count} lines"
+        if finished:
+            break
+
+    assert finished
+
+
+@ALL
 def test_a_killed_add_is_cleaned_by_gc_after_the_container_is_gone(
-    imported: lab.Suite, conf: Json
+    imported: lab.Suite, pool: Agent, conf: Json
 ) -> None:
     add(imported, conf, "other")
-    before = veths(), leases(), elements()
+    before = outside(pool)
 
     for count in range(1, faults.LIMIT, 7):
         lab.add_netns("pod")
@@ -162,7 +229,7 @@ def test_a_killed_add_is_cleaned_by_gc_after_the_container_is_gone(
             break
         lab.run("ip netns del pod")
         imported.call(conf["type"], "GC", networks.gc(conf, ("other", "eth0"))).ok()
-        assert (veths(), leases(), elements()) == before, f"killed after {count} lines"
+        assert outside(pool) == before, f"killed after {count} lines"
 
 
 def test_a_repair_that_is_killed_at_any_line_is_done_by_the_next_add(imported: lab.Suite) -> None:

@@ -5,7 +5,7 @@ The runtime is containerd; CRI-O, nerdctl and Nomad, whose conflists these are t
 
 import pytest
 
-from tests import conflists, packets
+from tests import conflists, lab, packets
 from tests.conflists import Conflist
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.cri import HostPort
@@ -20,10 +20,12 @@ from tests.runtimes.node import (
     traces,
 )
 from tests.runtimes.traffic import ask
+from tests.vpc.agent import SECONDARY, Agent, listening, place
 
 WEB = HostPort(18080, 80)
 NODES = {4: (NODE, OUTSIDE), 6: (NODE_6, OUTSIDE_6)}
 ALL = conflists.own() | conflists.shipped()
+VPC = conflists.of_vpc()
 
 
 @pytest.fixture(params=ALL.values(), ids=list(ALL))
@@ -67,3 +69,25 @@ def assert_traffic(conflist: Conflist, first: Pod, second: Pod) -> None:
             ask(node, WEB.host, netns=second.netns)
             if conflist.reflects:
                 ask(node, WEB.host, netns=first.netns)
+
+
+@pytest.mark.parametrize("name", VPC)
+def test_pods_of_a_vpc_have_the_addresses_that_the_agent_gives(
+    name: str, node: Node, containerd: Containerd
+) -> None:
+    conflist = VPC[name]
+    node.install(conflist.path)
+    given = [place(conflist.pod_addresses(number)[0], SECONDARY) for number in (1, 2)]
+    before, rules = traces(), lab.run("ip rule")
+    with listening(Agent(given)) as agent:
+        first, second = containerd.run_sandbox("a", [WEB]), containerd.run_sandbox("b")
+
+        assert containerd.cri.addresses(first.id) == conflist.pod_addresses(1)
+        assert ask(second.address, netns=first.netns) == first.address
+        assert ask(first.address) == NODE
+        assert ask(NODE, WEB.host, netns="outside") == OUTSIDE
+        containerd.remove_sandbox(first.id)
+    containerd.remove_sandbox(second.id)
+
+    assert (traces(), lab.run("ip rule")) == (before, rules)
+    assert agent.addresses() == set()

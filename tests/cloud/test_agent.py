@@ -1,0 +1,254 @@
+"""The role vpc as processes, on a host with a cloud."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cni.vpc.client import SOCKET
+from tests import lab
+from tests.cloud.agent import RECORD, Agent, ask, on_host, raw
+
+
+@pytest.fixture
+def agent(host: None, source_bin: Path) -> Iterator[Agent]:  # noqa: ARG001
+    """Have a host in a cloud, with an agent that is to be started."""
+    with on_host(source_bin) as agent:
+        yield agent
+
+
+@pytest.fixture
+def served(agent: Agent) -> Agent:
+    """Have an agent that serves."""
+    agent.start()
+    agent.wait_ready()
+    return agent
+
+
+def test_a_pod_gets_an_address_and_gives_it_back(served: Agent) -> None:
+    answer = ask("ADD", "pod-1")
+
+    assert ask("ADD", "pod-1") == answer
+    assert ask("CHECK", "pod-1") == answer
+    assert served.cloud.holder(answer["address"]) == answer["eni"]["id"]
+    assert ask("DEL", "pod-1") == {}
+    assert ask("DEL", "pod-1") == {}
+    assert ask("CHECK", "pod-1")["code"] == 102
+
+
+def test_pages_and_figures_tell_of_the_pool(served: Agent) -> None:
+    ask("ADD", "pod-1")
+
+    def page(path: str) -> str:
+        return lab.run(f"curl -s -w %{{http_code}} http://127.0.0.1:9474{path}")
+
+    assert page("/healthz") == "ok\n200"
+    assert lab.wait_until(lambda: page("/readyz") == "ok\n200")
+    figures = page("/metrics")
+    assert 'pycni_vpc_addresses{state="total"} 9' in figures
+    assert 'pycni_vpc_addresses{state="assigned"} 1' in figures
+    assert 'pycni_vpc_calls_total{call="assign_private_ip_addresses",refused=""} 1' in figures
+    assert served.process
+
+
+def test_cnictl_shows_the_pool(served: Agent) -> None:
+    ask("ADD", "pod-1")
+
+    def pool(*words: str) -> lab.Reply:
+        command = [str(served.bin_dir / "cnictl"), "pool", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return lab.Reply(done.returncode, done.stdout, done.stderr)
+
+    def assigned() -> bool:
+        return bool(pool("--json").json["enis"][0]["assigned"] == 1)
+
+    assert lab.wait_until(assigned)
+    lines = [line.split() for line in pool().ok().stdout.splitlines()]
+    name = next(iter(served.cloud.enis()))
+    assert lines[0][0] == "ENI"
+    assert lines[1][0] == name
+    assert lines[1][-5:] == ["9", "9", "1", "0", "8"]
+    assert any(line[:1] == ["WARM_ENI_TARGET=1"] for line in lines)
+
+
+def test_cnictl_says_when_no_pool_is_here(host: None, source_bin: Path) -> None:  # noqa: ARG001
+    command = [str(source_bin / "cnictl"), "pool"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "role vpc" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_killed_agent_leaves_pods_their_addresses(served: Agent) -> None:
+    before = ask("ADD", "pod-1")
+
+    served.stop(signal.SIGKILL)
+    assert ask("CHECK", "pod-1") == {"code": 0}
+    served.start()
+
+    assert lab.wait_until(lambda: ask("CHECK", "pod-1") == before, 30)
+    served.wait_ready()
+    assert ask("ADD", "pod-2")["address"] != before["address"]
+
+
+def test_a_role_that_is_killed_is_there_again(served: Agent) -> None:
+    before = ask("ADD", "pod-1")
+
+    os.kill(served.role(), signal.SIGKILL)
+
+    assert lab.wait_until(lambda: ask("CHECK", "pod-1") == before, 30)
+
+
+def test_a_second_agent_is_refused(served: Agent) -> None:
+    other = Agent(served.bin_dir, served.cloud, served.instance, served.url)
+    other.log = Path("/run/other.log")
+
+    other.start()
+
+    assert other.process
+    assert other.process.wait(30) == 1
+    assert "another agent keeps this node" in other.log.read_text()
+    assert ask("STATUS") == {}
+
+
+def test_sigterm_ends_it_and_its_socket(served: Agent) -> None:
+    served.stop(signal.SIGTERM)
+
+    assert not Path(SOCKET).exists()
+    assert RECORD.exists()
+
+
+def test_the_socket_is_for_root_alone(served: Agent) -> None:
+    assert stat.S_IMODE(os.stat(SOCKET).st_mode) == 0o600
+    Path(SOCKET).chmod(0o666)
+
+    code = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({SOCKET!r}); "
+    code += 's.sendall(b\'{"verb": "STATUS"}\\n\'); print(s.makefile().read())'
+    said = lab.run(f"setpriv --reuid 65534 --clear-groups python3 -c '{code}'", check=False)
+
+    assert served.process
+    assert "code" not in said or json.loads(said)["code"] == 999
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\n",
+        b"{\n",
+        b"[]\n",
+        b'{"verb": "FLY"}\n',
+        b'{"verb": "ADD", "network": "vpc"}\n',
+        b'{"verb": "ADD", "network": 3, "containerID": "a", "ifname": "b"}\n',
+        b'{"verb": "GC", "network": "vpc"}\n',
+        b'{"verb": "GC", "network": "vpc", "valid": [3]}\n',
+        b'{"verb": "ADD", "network": "vpc", "containerID": "a", "ifname": "b", "address": "x"}\n',
+        b"\xff\xfe\n",
+    ],
+    ids=range(10),
+)
+def test_a_request_that_is_none_is_refused(served: Agent, request_: bytes) -> None:
+    answer = json.loads(raw(request_))
+
+    assert answer["code"] in (6, 7)
+    assert answer["msg"]
+    assert "Traceback" not in served.log.read_text()
+    assert ask("STATUS") == {}
+
+
+def test_a_record_that_cannot_be_read_gives_no_address(agent: Agent) -> None:
+    RECORD.parent.mkdir(parents=True)
+    RECORD.write_text('{"version": 1, "enis": [')
+
+    agent.start()
+
+    assert lab.wait_until(lambda: "the pool's record" in agent.log.read_text(), 30)
+    assert ask("STATUS") == {"code": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WARM_IP_TARGET", "-3"),
+        ("IP_COOLDOWN_PERIOD", "soon"),
+        ("ADDITIONAL_ENI_TAGS", "[]"),
+        ("DISABLE_LEAKED_ENI_CLEANUP", "perhaps"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named_at_the_start(
+    agent: Agent, name: str, value: str
+) -> None:
+    agent.variables[name] = value
+
+    agent.start()
+
+    assert agent.process
+    assert agent.process.wait(30) == 1
+    assert f"cannot use {name}={value}" in agent.log.read_text()
+
+
+def test_variables_stand_in_the_settings_file_too(agent: Agent) -> None:
+    agent.settings(vpc={"variables": {"WARM_IP_TARGET": 2}, "listen": "", "maxPods": 20})
+
+    agent.start()
+    agent.wait_ready()
+
+    assert len(next(iter(agent.cloud.blocks(agent.instance).values()))) == 2
+
+
+def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path) -> None:
+    template, conflist = tmp_path / "template", tmp_path / "10-vpc.conflist"
+    plugin = '{"type": "aws-vpc", "mtu": "{{MTU}}", "ipam": {"type": "aws-vpc-ipam"}}'
+    template.write_text(f'{{"cniVersion": "1.1.0", "name": "vpc", "plugins": [{plugin}]}}')
+    agent.cloud.wishes.refuse["/"] = 503
+    agent.start("--template", str(template), "--conflist", str(conflist))
+    assert lab.wait_until(lambda: ask("STATUS").get("code") == 50, 30)
+    assert not conflist.exists()
+
+    agent.cloud.wishes.refuse.clear()
+
+    assert lab.wait_until(conflist.exists, 90), agent.log.read_text()
+    assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 9001
+
+
+@pytest.mark.usefixtures("served")
+def test_what_a_program_got_that_is_gone_is_taken_back() -> None:
+    """Its DEL may have come before its ADD was served; an ADD before it stays."""
+    kept = ask("ADD", "pod-1")
+
+    for pod in ("pod-1", "pod-2"):
+        with socket.socket(socket.AF_UNIX) as program:
+            program.connect(SOCKET)
+            request = {"verb": "ADD", "network": "vpc", "containerID": pod, "ifname": "eth0"}
+            program.sendall(json.dumps(request).encode() + b"\n")
+
+    assert lab.wait_until(lambda: ask("CHECK", "pod-2")["code"] == 102)
+    assert ask("CHECK", "pod-1") == kept
+
+
+def test_the_frozen_agent_speaks_to_ec2(host: None, frozen_bin: Path) -> None:  # noqa: ARG001
+    with on_host(frozen_bin) as agent:
+        agent.start()
+        agent.wait_ready()
+
+        assert "address" in ask("ADD", "pod-1")
+
+
+def test_a_build_without_the_sdk_says_what_is_missing(
+    host: None,  # noqa: ARG001
+    frozen_bin: Path,
+    tmp_path: Path,
+) -> None:
+    lab.run(f"cp -r {frozen_bin} {tmp_path}/bin")
+    (sdk,) = tmp_path.glob("bin/_pycni-*/aws")
+    lab.run(f"rm -r {sdk}")
+    with on_host(tmp_path / "bin") as agent:
+        agent.start()
+
+        assert lab.wait_until(lambda: "cannot load the AWS SDK" in agent.log.read_text(), 30)

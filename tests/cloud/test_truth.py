@@ -1,0 +1,244 @@
+"""What the cloud has, shows and refuses, and what the pool makes of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ipam.aws_vpc.agent.intents import Returning
+from tests.cloud.cloud import NO_PREFIX, NO_PREFIX_VALUE
+from tests.cloud.faults import Bucket, Refusal
+from tests.cloud.node import Node, running
+
+
+def test_a_stale_metadata_service_frees_nothing(small: Node) -> None:
+    small.settle()
+    small.cloud.freeze(small.instance)
+    small.add_all(4)
+    before = small.pods
+
+    small.pass_time(900)
+
+    assert small.pods == before
+    small.assert_whole()
+
+
+def test_an_address_that_is_taken_away_is_given_to_nobody(small: Node) -> None:
+    small.settle()
+    small.add_all(1)
+    small.settle()
+    (primary,) = small.blocks
+    spare = next(one for one in small.blocks[primary] if str(one[0]) not in small.pods.values())
+
+    small.clock.sleep(60)
+    small.cloud.take_away(primary, str(spare[0]))
+    small.pass_time(400)
+    small.settle()
+
+    assert spare not in small.blocks[primary]
+    assert small.add("other")["address"] != str(spare[0])
+    small.settle()
+    small.assert_whole()
+
+
+def test_a_pods_address_that_is_taken_away_is_told(small: Node) -> None:
+    small.settle()
+    (address,) = small.add_all(1)
+    (primary,) = small.blocks
+
+    small.cloud.take_away(primary, address)
+    small.pass_time(400)
+    checked = small.ask("CHECK", containerID="pod-0", ifname="eth0")
+
+    assert checked["code"] == 102
+    assert address in checked["msg"]
+    small.delete("pod-0")
+    small.settle()
+    small.assert_whole()
+    assert not small.ledger.book.state.cooling  # it is not ours any more
+
+
+def test_ec2_that_is_late_frees_nothing(small: Node) -> None:
+    small.settle()
+    small.add_all(1)
+    shown = small.ec2.cards()
+    before = small.blocks
+    small.ec2.cards = lambda: tuple(replace(one, blocks=()) for one in shown)  # type: ignore[method-assign]
+
+    small.clock.sleep(40)  # what has just been assigned is not doubted
+    small.desk.look_now = True
+    for _ in range(8):
+        small.clock.sleep(small.keeper.turn() + 6)
+
+    assert before[next(iter(before))] <= small.blocks[next(iter(before))]
+    assert small.ledger.suspects
+    assert "address" in small.ask("CHECK", containerID="pod-0", ifname="eth0")
+
+
+def test_throttling_slows_the_node_down_and_ends(tmp_path: Path) -> None:
+    with running(tmp_path, kind="t3.small") as node:
+        node.cloud.faults.buckets["*"] = Bucket(3, 0.2)
+        node.cloud.faults.clock = node.clock.monotonic
+
+        node.settle()
+        node.add_all(4)
+        node.settle()
+
+        faults = node.cloud.faults
+        assert 0 < faults.throttled < 2 * (len(faults.calls) - faults.throttled)
+        node.assert_whole()
+
+
+def test_a_subnet_without_addresses_is_left_alone_and_another_is_used(tmp_path: Path) -> None:
+    with running(tmp_path, kind="t3.small", cidr="10.0.1.0/28") as node:
+        node.cloud.occupy("10.0.1.0/28", leave=4)
+        node.settle()
+        node.add_all(3)
+        node.settle()
+        assert node.keeper.planned
+        assert any("free" in why for why in node.keeper.planned.why)
+
+        node.cloud.subnet("10.0.2.0/24", **{"kubernetes.io__role__cni": "1"})
+        node.pass_time(300)
+        node.settle()
+
+        subnets = {eni.subnet.cidr_block for eni in node.cloud.enis().values()}
+        assert "10.0.2.0/24" in subnets
+
+
+@pytest.mark.parametrize("form", ["its code", "InvalidParameterValue"])
+def test_prefixes_fall_back_to_single_addresses_for_pods_that_wait(
+    tmp_path: Path, form: str
+) -> None:
+    with running(tmp_path, cidr="10.0.1.0/26", ENABLE_PREFIX_DELEGATION="true") as node:
+        node.cloud.no_prefix = NO_PREFIX if form == "its code" else NO_PREFIX_VALUE
+        node.settle()
+        (block,) = (block for blocks in node.blocks.values() for block in blocks)
+        assert block.prefixlen == 28
+        node.cloud.fragment("10.0.1.0/26")
+        node.add_all(16)
+        node.settle()
+
+        node.patient(20.0)
+        with node.at_work():
+            answer = node.add("pod-16")
+
+        assert "address" in answer
+        kinds = {block.prefixlen for blocks in node.blocks.values() for block in blocks}
+        assert kinds == {28, 32}
+
+
+def test_a_type_of_unknown_limits_is_refused(small: Node) -> None:
+    small.cloud.backend.get_instance(small.instance).instance_type = "x99.huge"
+
+    small.keeper.turn()
+    refused = small.add("pod-1")
+
+    assert refused["code"] == 7
+    assert "x99.huge" in refused["msg"]
+    assert small.ask("STATUS")["code"] == 50
+    assert len(small.cloud.enis()) == 1
+
+
+def test_an_eni_of_somebody_else_counts_and_is_left_alone(small: Node) -> None:
+    foreign = small.cloud.foreign_eni(small.instance, device=1)
+    small.settle()
+    small.add_all(6)
+    small.settle()
+
+    refused = small.add("pod-6")
+
+    assert refused["code"] == 100
+    assert small.cloud.enis()[foreign].device_index == 1
+    assert len(small.blocks) == 3
+    assert not small.blocks[foreign]
+
+
+def test_an_eni_that_was_lost_is_swept(small: Node) -> None:
+    small.settle()
+    subnet = small.ledger.book.state.enis[0].subnet
+    lost = small.cloud.lost_eni(subnet, small.instance, age=1000)
+    young = small.cloud.lost_eni(subnet, small.instance, age=100)
+    other = small.cloud.lost_eni(subnet, "i-another", age=1000)
+
+    small.keeper.sweep_now()
+    small.settle()
+
+    left = set(small.cloud.enis())
+    assert lost not in left
+    assert {young, other} <= left
+
+
+def test_an_eni_that_takes_its_time_is_waited_for(small: Node) -> None:
+    small.cloud.delays.visible = 3.0
+    small.cloud.delays.attach = 10.0
+    small.settle()
+
+    small.add_all(4)
+    small.settle()
+
+    small.assert_whole()
+    small.cloud.delays.detach = 10.0
+    for number in range(4):
+        small.delete(f"pod-{number}")
+    small.pass_time(1500)
+    small.settle()
+    small.assert_whole()
+    assert len(small.blocks) == 1
+
+
+def test_an_eni_that_the_host_cannot_use_gives_no_address(small: Node) -> None:
+    small.settle()
+    small.add_all(3)
+    small.host.error = OSError("no such interface")
+
+    for _ in range(30):
+        small.clock.sleep(small.keeper.turn())
+    refused = small.add("pod-3")
+
+    assert refused["code"] == 11
+    assert "pending" in refused["details"]
+    small.host.error = None
+    small.settle()
+    assert "address" in small.add("pod-3")
+    small.settle()
+    small.assert_whole()
+
+
+def test_what_was_given_back_is_not_learnt_again_from_a_late_ec2(small: Node) -> None:
+    small.settle()
+    small.add_all(2)
+    for number in range(2):
+        small.delete(f"pod-{number}")
+    shown = small.ec2.cards()
+    small.clock.sleep(1000)
+    while not any(isinstance(one, Returning) and one.at for one in small.intents):
+        small.clock.sleep(small.keeper.turn())
+    before = small.blocks
+
+    small.ec2.cards = lambda: shown  # type: ignore[method-assign]
+    small.desk.look_now = True
+    small.keeper.turn()
+
+    assert small.blocks == before
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["nothing has changed", "one is gone"])
+def test_a_restart_while_ec2_is_down_serves_what_the_metadata_service_shows(
+    node: Node,
+    same: bool,  # noqa: FBT001
+) -> None:
+    node.settle()
+    node.add_all(2)
+    node.settle()
+    if not same:
+        node.cloud.take_away(node.desk.cards()[0].name, "10.0.1.9")
+
+    node.restart()
+    with node.cloud.faults.always("*", Refusal("Unavailable", status=503)):
+        node.pass_time(30)
+        answer = node.add("new")
+
+    assert ("address" in answer) is same
+    node.settle()
+    node.assert_whole()
