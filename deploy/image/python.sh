@@ -5,7 +5,9 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 SUITE=bookworm
-MIRROR=${MIRROR:-http://deb.debian.org}
+# where this system's own packages come from, without what is behind the host
+# shellcheck disable=SC2016  # apt's own fields
+MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | sed -n 's,/debian/*$,,p' | head -n 1)}
 JOBS=$(nproc)
 
 install() { apt-get -qq install -y --no-install-recommends "$@" >/dev/null; }

@@ -33,7 +33,7 @@ choose_engine() {
 build() {
     [[ -x build.sh ]] || die "the image is made in the source tree, and this is an archive"
     say "the image"
-    ENGINE=$engine BASE=docker.io/library/debian:12 ./build.sh image
+    ENGINE=$engine BASE=debian:12 ./build.sh image
     image=localhost/pycni:$("$engine" image inspect --format '{{.Id}}' localhost/pycni:dev | sed 's/^sha256://' | head -c 12)
     "$engine" tag localhost/pycni:dev "$image"
 }
