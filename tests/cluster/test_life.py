@@ -31,7 +31,7 @@ def pinged(cluster: Cluster, source: Pod, target: Pod) -> Iterator[None]:
         said, _ = process.communicate("end\n", timeout=PATIENCE)
     sent = int(re.findall(r"(\d+) packets transmitted", said)[0])
     answered = set(map(int, re.findall(r"seq=(\d+)", said)))
-    assert sent > 20
+    assert sent > 10  # it went on for half a second at least
     assert answered >= set(range(sent - 1)), said  # the last one may have been on its way
 
 
