@@ -2,9 +2,8 @@
 
     report = ensure(VpcHost(primary=Eni(…), secondary=(Eni(…), …), vpc_cidrs=(…), policy=…))
 at the start, after each change and from time to time: it reads all, changes what differs, and says
-what that was.  Addresses of an ENI that is not in `report.enis` are not to be given to pods: after
-attaching one, `wait_for(mac, seconds)`, then `ensure`.  An ENI that VpcHost does not name any more
-loses its table and rule.
+what that was.  Addresses of an ENI that is not in `report.enis` are not to be given to pods.  An
+ENI that VpcHost does not name any more loses its table and rule.
 
     primary      up, MTU, rp_filter loose; its addresses and routes are left alone
     secondary    up, MTU, only the ENI's own address, no route to its subnet in main, and
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from cni import veth
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
-from cni.kernel import address, link, netlink, route, rule, sysctl, vpcrules
+from cni.kernel import address, link, route, rule, sysctl, vpcrules
 from cni.kernel.declared import Keeper
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
@@ -47,12 +46,6 @@ class Report:
     repairs: dict[str, int]
     alarms: tuple[str, ...]
     enis: frozenset[str]
-
-
-def wait_for(mac: str, timeout_s: float) -> bool:
-    """Wait until an interface has that MAC, at most `timeout_s`; tell whether one does."""
-    with Netlink(ROUTE) as rtnl:
-        return netlink.wait_for(link.LINKS, lambda: _find(rtnl, mac) is not None, timeout_s)
 
 
 def ensure(host: VpcHost) -> Report:

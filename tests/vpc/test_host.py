@@ -9,12 +9,10 @@ import pytest
 
 from cni.errors import CniError, Code
 from cni.kernel.netns import entered
-from cni.vpc import host
 from cni.vpc.plan import Eni
 from tests import lab, snapshot
 from tests.vpc import nodes
 from tests.vpc.agent import listening
-from tests.vpc.fabric import Port
 from tests.vpc.nodes import PODS, Nodes
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -137,17 +135,6 @@ def test_an_eni_without_its_interface_is_told_and_the_others_work(vpc: Nodes) ->
     assert report.enis == {"eni-10", "eni-11"}
     assert "02:00:00:00:01:02" in report.alarms[0]
     assert "default via 10.0.1.1" in lab.run("ip route show table 2", netns="n1")
-
-
-def test_an_eni_is_waited_for(vpc: Nodes) -> None:
-    port = Port("eni-12", "n1", "eth2", "02:00:00:00:01:02", ("10.0.1.30", "10.0.1.31"))
-    with entered(lab.netns_path("n1")):
-        assert not host.wait_for(port.mac, 0.05)
-
-    vpc.fabric.sync([*vpc.fabric.ports.values(), port])
-
-    with entered(lab.netns_path("n1")):
-        assert host.wait_for(port.mac.upper(), 5)
 
 
 def test_an_interface_that_is_stacked_on_the_primary_is_not_taken_for_it(vpc: Nodes) -> None:

@@ -44,7 +44,7 @@ class Listener(socketserver.ThreadingUnixStreamServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Serve no more; those who are being served get their answer."""
+        """Serve no more; who has no answer by now is hung up on when the process ends."""
         self.shutdown()
         self.server_close()
         with suppress(FileNotFoundError):

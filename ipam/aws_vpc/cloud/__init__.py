@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Node:
-    """The instance that we run on; `max_pods`: what its addresses allow where they are fixed."""
+    """The instance that we run on."""
 
     name: str
     instance: InstanceType
