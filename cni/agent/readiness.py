@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from cni.agent import conflist, state
+from cni.agent import conflist, state, written
 from cni.agent.duty import Duty
 from cni.agent.reconcile import Loop
 from cni.agent.settings import Settings
@@ -56,7 +56,7 @@ class Readiness:
         try:
             with open(settings.template, encoding="utf-8") as file:
                 text = conflist.render(file.read(), values)
-            if conflist.write(settings.conflist, text):
+            if written.put(settings.conflist, text):
                 log.info("wrote %s", settings.conflist)
             self._network = from_text(text.encode()).name
         except CniError as error:

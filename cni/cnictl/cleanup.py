@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cni.agent import lock, state
+from cni.agent import lock, state, written
 from cni.agent.nodes import cache
 from cni.agent.settings import Settings
 from cni.cnictl import node
@@ -69,8 +69,11 @@ def find(settings: Settings, net_d: Path, programs: Path | None, *, leases: bool
 
     `programs` is the directory that the programs shall be taken from, if at all.
     """
+    conflists = set(written.ours())
     if settings.template and os.path.exists(settings.conflist):
-        yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
+        conflists.add(settings.conflist)
+    for path in sorted(conflists):
+        yield Item(f"the conflist {path}", partial(os.unlink, path))
     yield from _interfaces()
     yield from _bridges(net_d)
     yield from _overlay(settings)

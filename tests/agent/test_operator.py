@@ -145,6 +145,33 @@ def test_cleanup_leaves_nothing_of_ours(machine: Machine, leases: bool) -> None:
     machine.wait_ready()
 
 
+def test_cleanup_after_a_reboot_takes_the_conflist_that_the_agent_wrote(machine: Machine) -> None:
+    foreign = machine.path("/run/net.d/20-bridged.conflist")
+    foreign.write_text(json.dumps(BRIDGED))
+    machine.start()
+    machine.wait_ready()
+    machine.stop()
+    for file in machine.path("/run/pycni").iterdir():
+        file.unlink()
+
+    said = machine.run("cnictl", "cleanup", "--yes", "--config", "").ok().stdout
+
+    assert f"the conflist {CONFLIST}" in said
+    assert list(machine.path("/run/net.d").iterdir()) == [foreign]
+
+
+def test_cleanup_leaves_a_conflist_that_others_put_in_the_place_of_ours(machine: Machine) -> None:
+    machine.start()
+    machine.wait_ready()
+    machine.stop()
+    machine.path("/run/pycni/agent.json").unlink()
+    machine.path(CONFLIST).write_text(json.dumps(BRIDGED))
+
+    machine.run("cnictl", "cleanup", "--yes").ok()
+
+    assert json.loads(machine.path(CONFLIST).read_text()) == BRIDGED
+
+
 BRIDGED = {
     "cniVersion": "1.0.0",
     "name": "bridged",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cni import document
-from cni.agent import conflist
+from cni.agent import conflist, written
 from cni.agent.settings import AZURE, Settings
 from cni.agent.supervisor import SIGNALS
 from cni.agent.vpc import PATH, figures
@@ -111,7 +111,7 @@ class Role:
         try:
             with open(settings.template, encoding="utf-8") as file:
                 text = conflist.render(file.read(), values)
-            if conflist.write(settings.conflist, text):
+            if written.put(settings.conflist, text):
                 log.info("wrote %s", settings.conflist)
             self._written = True
         except CniError as error:
