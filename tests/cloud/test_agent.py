@@ -15,6 +15,8 @@ from cni.vpc.client import SOCKET
 from tests import lab
 from tests.cloud.agent import RECORD, Agent, ask, on_host, raw
 
+READY = "http://127.0.0.1:9474/readyz"
+
 
 @pytest.fixture
 def agent(host: None, source_bin: Path) -> Iterator[Agent]:  # noqa: ARG001
@@ -55,6 +57,16 @@ def test_pages_and_figures_tell_of_the_pool(served: Agent) -> None:
     assert 'pycni_vpc_addresses{state="assigned"} 1' in figures
     assert 'pycni_vpc_calls_total{call="assign_private_ip_addresses",refused=""} 1' in figures
     assert served.process
+
+
+def test_pages_come_when_their_port_is_free_at_last(agent: Agent) -> None:
+    with socket.create_server(("127.0.0.1", 9474)):
+        agent.start()
+        agent.wait_ready()
+        assert lab.wait_until(lambda: "cannot listen at 127.0.0.1:9474" in agent.log.read_text())
+
+    assert lab.wait_until(lambda: lab.run(f"curl -s {READY}", check=False) == "ok\n")
+    assert agent.log.read_text().count("cannot listen") == 1
 
 
 def test_cnictl_shows_the_pool(served: Agent) -> None:
