@@ -202,3 +202,19 @@ def test_cleanup_takes_a_bridge_unless_another_has_a_port_on_it(
     left = {one["ifname"] for one in lab.ip("link show type bridge", netns="n1")}
     assert left == ({"br8", "br9"} if foreign else {"br8"})
     assert ("vxlan" in said, "br8" in said) == (False, False)
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["made by hand", "made by us"])
+def test_cleanup_takes_a_bridge_without_ports_only_if_we_made_it(
+    machine: Machine, *, ours: bool
+) -> None:
+    machine.path("/run/net.d/20-bridged.conflist").write_text(json.dumps(BRIDGED))
+    if not ours:
+        lab.run("ip link add br9 type bridge", netns="n1")
+    machine.run("cnictl", "add", "bridged", lab.add_netns("pod")).ok()
+    machine.run("cnictl", "del", "bridged", lab.netns_path("pod")).ok()
+
+    said = machine.run("cnictl", "cleanup", "--yes").ok().stdout
+
+    assert ("the bridge br9" in said) is ours
+    assert bool(lab.ip("link show type bridge", netns="n1")) is not ours
