@@ -59,6 +59,19 @@ def test_pages_and_figures_tell_of_the_pool(served: Agent) -> None:
     assert served.process
 
 
+def test_figures_tell_what_was_mended(served: Agent) -> None:
+    assert lab.wait_until(lambda: "pycni-vpc" in lab.run("nft list tables"))
+    lab.run("nft delete table inet pycni-vpc")
+    lab.run("sysctl -q net.ipv4.conf.eth0.rp_filter=1")
+
+    def mended(kind: str) -> bool:
+        figures = lab.run("curl -s http://127.0.0.1:9474/metrics")
+        return f'pycni_repairs_total{{role="vpc",kind="{kind}"}} ' in figures
+
+    for kind in ("rule", "sysctl"):
+        assert lab.wait_until(lambda: mended(kind), 30), served.log.read_text()  # noqa: B023
+
+
 def test_pages_come_when_their_port_is_free_at_last(agent: Agent) -> None:
     with socket.create_server(("127.0.0.1", 9474)):
         agent.start()

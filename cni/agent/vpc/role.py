@@ -132,7 +132,8 @@ class Role:
         return (503, "".join(f"{why}\n" for why in reasons)) if reasons else (200, "ok\n")
 
     def _metrics(self) -> Answer:
-        return 200, figures.text(self._keeper, self._answers, ready=not self.reasons)
+        repairs = dict(self._kernel.repairs)  # another thread counts on
+        return 200, figures.text(self._keeper, self._answers, repairs, ready=not self.reasons)
 
 
 def _cloud(name: str, named: variables.Variables) -> Cloud:
