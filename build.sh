@@ -95,7 +95,7 @@ need_bench_python() {
 # Tell whether these arguments of pytest may run tests/cluster, which has nodes of our own unless
 # PYCNI_CLUSTER says kind: they name it, or no place at all.
 want_cluster() {
-    [[ ${PYCNI_CLUSTER:-netns} == netns && (" $*" != *" tests/"* || " $*" == *" tests/cluster"*) ]]
+    [[ ${PYCNI_CLUSTER:-netns} == netns && (" $*" != *" tests/"* || " $* " =~ " tests/"(cluster|" ")) ]]
 }
 
 # Tell whether these arguments of pytest may run tests that read deploy/ as kubectl does.
