@@ -17,6 +17,8 @@ from ipam.aws_vpc.state import State, Subnet, Unassign
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
+NEVER = float("inf")
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -33,7 +35,8 @@ class Ledger:
     `waiting` counts ADDs that wait for an address.  `open`: the cloud has confirmed what the
     record says, so addresses can be given out.  `suspects` are blocks that the cloud no longer
     shows: nobody gets one, and who has one keeps it until that is certain; with when the
-    metadata service said the same.  `young` are those that were assigned just now, with when.
+    metadata service said the same, NEVER: it has not.  `young` are those that were assigned just
+    now, with when.
     """
 
     def __init__(

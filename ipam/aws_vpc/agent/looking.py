@@ -11,13 +11,13 @@ from ipaddress import IPv4Network
 
 from ipam.aws_vpc.agent.desk import SETTLING, Desk
 from ipam.aws_vpc.agent.intents import Freeing, Making, Returning, Stage
+from ipam.aws_vpc.agent.ledger import NEVER
 from ipam.aws_vpc.agent.record import Book, eni_of
 from ipam.aws_vpc.cloud import Card, CloudError
 from ipam.aws_vpc.state import Eni, add_blocks, add_eni, remove_blocks, remove_eni
 
 LOOK = "look"  # what waits after a refusal
 CONFIRM = 5.0  # seconds between two looks that must agree
-NEVER = float("inf")
 Key = tuple[str, IPv4Network]
 
 
@@ -43,6 +43,7 @@ def look(desk: Desk) -> bool:
         book = _let_go(desk, book, attached, seen, busy)
         desk.ledger.commit(book)
         desk.ledger.open = desk.ledger.open or (ready and bool(book.state.enis))
+        desk.ledger.lock.notify_all()  # what was doubted may be clear
     return ready
 
 
