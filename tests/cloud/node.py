@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +29,7 @@ from ipam.aws_vpc.cloud.imds import Metadata
 from ipam.aws_vpc.cloud.tags import INSTANCE, Tagging
 from tests.cloud.cloud import REGION, Cloud
 
+Json = dict[str, Any]
 BOOT = Boot("this", time.time_ns(), "/nowhere")
 
 
@@ -109,6 +110,11 @@ class Node:
     def connect(self) -> None:
         """Have connections of its own to the cloud."""
         self._client = client(self.url)
+
+    def edit(self, call: str, change: Callable[[Json], object]) -> None:
+        """Let all answers to a call be changed before the agent has them."""
+        name = f"after-call.ec2.{call}"
+        self._client.meta.events.register(name, lambda parsed, **_: change(parsed) and None)
 
     def patient(self, seconds: float) -> None:
         """Let ADDs wait for so long."""

@@ -10,7 +10,7 @@ from cni.errors import CniError
 from ipam.aws_vpc.agent.intents import Freeing, Making
 from ipam.aws_vpc.agent.ledger import Ledger, Trouble
 from ipam.aws_vpc.agent.patience import ALL, Patience
-from ipam.aws_vpc.cloud import Card, Cloud, CloudError, Kind, Node
+from ipam.aws_vpc.cloud import Card, Cloud, CloudError, Kind, Node, understood
 from ipam.aws_vpc.limits import Limits
 from ipam.aws_vpc.state import hold
 
@@ -60,7 +60,8 @@ class Desk:
     def call(self, what: str, key: str = ALL) -> Iterator[None]:
         """Take note of a refusal of what happens in the block, and raise it again."""
         try:
-            yield
+            with understood():
+                yield
         except CloudError as error:
             if self.ledger.trouble is None or self.ledger.trouble.text != str(error):
                 log.warning("cannot %s: %s", what, error)

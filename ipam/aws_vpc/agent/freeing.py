@@ -49,9 +49,14 @@ def _delete(desk: Desk, one: Freeing) -> None:
         if error.kind is Kind.BUSY:  # it is still attached, or again
             with desk.ledger.lock:
                 desk.ledger.set_intent(replace(one, stage=Stage.DETACHING), one.key)
-        if error.kind is not Kind.GONE or desk.cloud.card(one.name):
+        if error.kind is not Kind.GONE or _is_there(desk, one):
             raise
     _gone(desk, one)
+
+
+def _is_there(desk: Desk, one: Freeing) -> bool:
+    with desk.call(f"look at {one.name}", one.key):
+        return desk.cloud.card(one.name) is not None
 
 
 def _gone(desk: Desk, one: Freeing) -> None:

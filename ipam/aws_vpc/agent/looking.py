@@ -13,7 +13,7 @@ from ipam.aws_vpc.agent.desk import SETTLING, Desk
 from ipam.aws_vpc.agent.intents import Freeing, Making, Returning, Stage
 from ipam.aws_vpc.agent.ledger import NEVER
 from ipam.aws_vpc.agent.record import Book, eni_of
-from ipam.aws_vpc.cloud import Card, CloudError
+from ipam.aws_vpc.cloud import Card, CloudError, understood
 from ipam.aws_vpc.state import Eni, add_blocks, add_eni, remove_blocks, remove_eni
 
 LOOK = "look"  # what waits after a refusal
@@ -73,7 +73,8 @@ def _seen(desk: Desk, attached: Mapping[str, Card]) -> Mapping[str, frozenset[IP
     if not missing:
         return {}
     try:
-        return {one.name: one.blocks for one in desk.cloud.seen()}
+        with understood():
+            return {one.name: one.blocks for one in desk.cloud.seen()}
     except CloudError:
         return None
 
