@@ -55,19 +55,21 @@ class Clock:
 
 @dataclass
 class Host:
-    """The node's kernel: what it was set up for; `error` to come."""
+    """The node's kernel: what it was set up for; `error` to come, and ENIs that do not work."""
 
     cards: tuple[Card, ...] = ()
     calls: int = 0
     error: OSError | None = None
+    broken: frozenset[str] = frozenset()
 
-    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> None:
+    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> frozenset[str]:
         """Take note."""
         assert vpc_cidrs
         self.calls += 1
         if self.error:
             raise self.error
         self.cards = cards
+        return frozenset(card.name for card in cards) - self.broken
 
 
 @cache

@@ -98,6 +98,30 @@ def test_a_killed_agent_leaves_pods_their_addresses(served: Agent) -> None:
     assert ask("ADD", "pod-2")["address"] != before["address"]
 
 
+def test_a_restart_without_the_link_of_one_eni_serves_the_others(
+    host: None,  # noqa: ARG001
+    source_bin: Path,
+) -> None:
+    with on_host(source_bin, kind="t3.small") as agent:
+        agent.variables["WARM_IP_TARGET"] = "1"
+        agent.start()
+        agent.wait_ready()
+        first = [ask("ADD", f"pod-{number}")["address"] for number in range(3)]
+        assert lab.wait_until(lambda: len(agent.cloud.blocks(agent.instance)) == 2, 30)
+        second = list(agent.cloud.enis().values())[1]
+        lab.run(f"ip link add eth1 address {second.mac_address} type veth peer name eth1-cloud")
+        assert lab.wait_until(lambda: "address" in ask("ADD", "pod-3"), 30)
+        agent.stop()
+        lab.run("ip link del eth1")
+        agent.variables["IP_COOLDOWN_PERIOD"] = "0"
+
+        agent.start()
+        assert lab.wait_until(lambda: ask("DEL", "pod-0") == {}, 30)
+
+        assert ask("ADD", "pod-4")["address"] == first[0]
+        assert f"{second.id} has no interface" in agent.log.read_text()
+
+
 def test_a_role_that_is_killed_is_there_again(served: Agent) -> None:
     before = ask("ADD", "pod-1")
 

@@ -209,6 +209,32 @@ def test_an_eni_that_the_host_cannot_use_gives_no_address(small: Node) -> None:
     small.assert_whole()
 
 
+def test_after_a_restart_one_eni_that_the_host_cannot_use_stops_no_other(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    before, second = small.pods, small.ledger.book.state.enis[1].name
+    small.delete("pod-0")
+    small.clock.sleep(31)
+    small.host.broken = frozenset({second})
+
+    small.restart()
+    for _ in range(10):
+        small.clock.sleep(small.keeper.turn())
+    answer = small.add("new")
+
+    assert answer["address"] == before["pod-0"]
+    assert small.add("pod-3")["address"] == before["pod-3"]  # it has one already
+    assert second in {one.name for one in small.ledger.book.state.enis}
+    assert small.ledger.trouble
+    assert second in small.ledger.trouble.text
+    small.host.broken = frozenset()
+    small.settle()
+    small.add_all(5)
+    small.settle()
+    small.assert_whole()
+
+
 def test_what_was_given_back_is_not_learnt_again_from_a_late_ec2(small: Node) -> None:
     small.settle()
     small.add_all(2)

@@ -22,18 +22,21 @@ Key = tuple[str, IPv4Network]
 
 
 def look(desk: Desk) -> bool:
-    """Ask the cloud for all ENIs, and take what it says; tell whether the host is set up for it."""
+    """Ask the cloud for all ENIs, and take what it says; tell whether the host is set up for it.
+
+    An ENI that the host cannot use is not taken, or gives no address; the others serve.
+    """
     with desk.call("ask for the node's ENIs", LOOK):
         cards = desk.cloud.cards()
     busy = {one.name for one in desk.ledger.book.intents if isinstance(one, Making | Freeing)}
     known = {eni.name for eni in desk.ledger.book.state.enis}
     attached = {card.name: card for card in cards if card.status == "attached"}
     new = [card for card in attached.values() if card.name not in busy | known]
-    ready = desk.set_up(*(card for card in new if card.managed))
+    good = desk.set_up(*(card for card in new if card.managed))
     seen = _seen(desk, attached)
     with desk.ledger.lock:
         book = desk.ledger.book
-        for card in new if ready else ():
+        for card in [one for one in new if one.name in good or not one.managed]:
             cards_by_name = {**book.cards, card.name: card}
             state = add_eni(book.state, eni_of(card, desk.now()))
             book = replace(book, state=state, cards=cards_by_name)
@@ -42,9 +45,10 @@ def look(desk: Desk) -> bool:
                 book = _take(desk, book, eni, attached[eni.name])
         book = _let_go(desk, book, attached, seen, busy)
         desk.ledger.commit(book)
-        desk.ledger.open = desk.ledger.open or (ready and bool(book.state.enis))
+        desk.ledger.open = desk.ledger.open or bool(good)
         desk.ledger.lock.notify_all()  # what was doubted may be clear
-    return ready
+    wanted = {card.name for card in (*desk.cards(), *new) if card.managed}
+    return bool(good) and wanted <= good
 
 
 def _take(desk: Desk, book: Book, eni: Eni, card: Card) -> Book:
