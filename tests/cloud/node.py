@@ -58,6 +58,7 @@ class Host:
     """The node's kernel: what it was set up for; `error` to come, and ENIs that do not work."""
 
     cards: tuple[Card, ...] = ()
+    vpc_cidrs: tuple[str, ...] = ()
     calls: int = 0
     error: OSError | None = None
     broken: frozenset[str] = frozenset()
@@ -68,7 +69,7 @@ class Host:
         self.calls += 1
         if self.error:
             raise self.error
-        self.cards = cards
+        self.cards, self.vpc_cidrs = cards, vpc_cidrs
         return frozenset(card.name for card in cards) - self.broken
 
 

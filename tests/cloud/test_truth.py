@@ -27,6 +27,23 @@ def test_a_stale_metadata_service_frees_nothing(small: Node) -> None:
     small.assert_whole()
 
 
+def test_a_network_that_the_vpc_gets_is_learnt(small: Node) -> None:
+    small.settle()
+    small.cloud.freeze(small.instance)
+    said = small.cloud.wishes.frozen or {}
+    (path,) = (path for path in said if path.endswith("vpc-ipv4-cidr-blocks"))
+
+    said[path] = "10.0.0.0/16\n100.64.0.0/16"
+    small.pass_time(400)
+
+    assert small.host.vpc_cidrs == ("10.0.0.0/16", "100.64.0.0/16")
+    assert small.add("pod-0")["vpcCIDRs"] == ["10.0.0.0/16", "100.64.0.0/16"]
+    for nothing in ("", "no network"):
+        said[path] = nothing
+        small.pass_time(400)
+    assert small.host.vpc_cidrs == ("10.0.0.0/16", "100.64.0.0/16")
+
+
 def test_an_address_that_is_taken_away_is_given_to_nobody(small: Node) -> None:
     small.settle()
     small.add_all(1)

@@ -28,6 +28,7 @@ def look(desk: Desk) -> bool:
     """
     with desk.call("ask for the node's ENIs", LOOK):
         cards = desk.cloud.cards()
+    _refresh_cidrs(desk)
     busy = {one.name for one in desk.ledger.book.intents if isinstance(one, Making | Freeing)}
     known = {eni.name for eni in desk.ledger.book.state.enis}
     attached = {card.name: card for card in cards if card.status == "attached"}
@@ -49,6 +50,17 @@ def look(desk: Desk) -> bool:
         desk.ledger.lock.notify_all()  # what was doubted may be clear
     wanted = {card.name for card in (*desk.cards(), *new) if card.managed}
     return bool(good) and wanted <= good
+
+
+def _refresh_cidrs(desk: Desk) -> None:
+    """Take the networks that the VPC has by now, if the metadata service says them."""
+    try:
+        with understood():
+            found = desk.cloud.vpc_cidrs()
+    except CloudError:
+        return
+    if desk.node and found:
+        desk.node = replace(desk.node, vpc_cidrs=found)
 
 
 def _take(desk: Desk, book: Book, eni: Eni, card: Card) -> Book:

@@ -107,6 +107,9 @@ class Cloud(Protocol):
     def node(self) -> Node:
         """Return what we run on.  Raises CniError for a type of unknown limits."""
 
+    def vpc_cidrs(self) -> tuple[str, ...]:
+        """Return the networks of the VPC: they may come and go."""
+
     def cards(self) -> tuple[Card, ...]:
         """Return all ENIs of this node; that is the truth."""
 

@@ -82,8 +82,13 @@ class Ec2:
         self._id, self._zone = read("instance-id"), read("placement/availability-zone")
         own = f"{MACS}/{read('mac')}"
         self._vpc, self._own_subnet = read(f"{own}/vpc-id"), read(f"{own}/subnet-id")
-        cidrs = self._metadata.lines(f"{own}/vpc-ipv4-cidr-blocks")
-        return Node(self._id, self._type(read("instance-type")), self._vpc, cidrs)
+        return Node(self._id, self._type(read("instance-type")), self._vpc, self.vpc_cidrs())
+
+    def vpc_cidrs(self) -> tuple[str, ...]:
+        """Return the networks of the VPC, as the metadata service has them."""
+        mac = self._metadata.require("mac")
+        lines = self._metadata.lines(f"{MACS}/{mac}/vpc-ipv4-cidr-blocks")
+        return tuple(str(IPv4Network(one)) for one in lines)
 
     def _type(self, name: str) -> limits.InstanceType:
         try:
