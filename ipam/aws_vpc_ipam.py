@@ -13,7 +13,7 @@ from cni.request import Request
 from cni.result import DNS, IP, Result, Route, read_dns, read_route
 from cni.skel import Plugin
 from cni.vpc import client, released
-from cni.vpc.client import AwayError, Placement
+from cni.vpc.client import AwayError, Placement, RefusedError
 from cni.vpc.pods import GATEWAYS
 
 ADDRESSING = ("host", "subnet")
@@ -35,12 +35,10 @@ def add(request: Request) -> Result:
     settings, attachment = _settings(request), request.attachment
     try:
         return _result(settings, client.add(attachment, settings.requested))
-    except CniError as error:
-        if isinstance(error, AwayError) and error.heard:  # it may give us an address yet
+    except BaseException as error:
+        unheard = isinstance(error, AwayError) and not error.heard
+        if not (unheard or isinstance(error, RefusedError)):  # an address is given, or may be yet
             released.add(attachment)
-        raise
-    except BaseException:
-        released.add(attachment)
         raise
 
 

@@ -41,6 +41,10 @@ class AwayError(CniError):
         self.heard = heard
 
 
+class RefusedError(CniError):
+    """The agent says no: nothing was given."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """What a pod has, and where packets from it must leave; `mtu` in bytes, 0: not said.
@@ -59,7 +63,7 @@ class Placement:
 def add(attachment: Attachment, address: IPAddress | None = None) -> Placement:
     """Have addresses given to the attachment; again the same ones if it has some.
 
-    Raises CniError: AwayError, or the agent's refusal.
+    Raises CniError: AwayError, RefusedError, or that the answer cannot be used.
     """
     asked = {"address": str(address)} if address else {}
     return _placement(_ask("ADD", attachment, asked))
@@ -98,7 +102,7 @@ def _ask(verb: str, attachment: Attachment, more: dict[str, Any]) -> Section:
     answer = Section(decode(line, "what the node agent said"), "node agent")
     if answer.get("code") is not None:
         details = answer.string("details")
-        raise CniError(answer.integer("code"), answer.string("msg"), details)
+        raise RefusedError(answer.integer("code"), answer.string("msg"), details)
     return answer
 
 

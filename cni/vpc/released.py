@@ -62,7 +62,8 @@ def pending() -> Iterator[Release]:
             path = f"{DIRECTORY}/{name}"
             release = _read(path)
             if release is None:
-                os.unlink(path)
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             else:
                 yield release
 

@@ -170,9 +170,13 @@ class Cloud:
     def take_away(self, eni: str, address: str) -> None:
         """Take an address from an ENI behind its node's back, and let somebody else have it."""
         with _moto:
-            subnet = self.backend.enis[eni].subnet
             self.backend.unassign_private_ip_addresses(eni, [address])
-            self.backend.create_network_interface(subnet, address)
+        self.give_to_another(eni, address)
+
+    def give_to_another(self, eni: str, address: str) -> None:
+        """Let somebody else have an address of an ENI's subnet."""
+        with _moto:
+            self.backend.create_network_interface(self.backend.enis[eni].subnet, address)
 
     def freeze(self, instance: str) -> None:
         """Let the metadata service be late from now on."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +29,7 @@ from ipam.aws_vpc.cloud.imds import Metadata
 from ipam.aws_vpc.cloud.tags import INSTANCE, Tagging
 from tests.cloud.cloud import REGION, Cloud
 
+Json = dict[str, Any]
 BOOT = Boot("this", time.time_ns(), "/nowhere")
 
 
@@ -54,19 +55,22 @@ class Clock:
 
 @dataclass
 class Host:
-    """The node's kernel: what it was set up for; `error` to come."""
+    """The node's kernel: what it was set up for; `error` to come, and ENIs that do not work."""
 
     cards: tuple[Card, ...] = ()
+    vpc_cidrs: tuple[str, ...] = ()
     calls: int = 0
     error: OSError | None = None
+    broken: frozenset[str] = frozenset()
 
-    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> None:
+    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> frozenset[str]:
         """Take note."""
         assert vpc_cidrs
         self.calls += 1
         if self.error:
             raise self.error
-        self.cards = cards
+        self.cards, self.vpc_cidrs = cards, vpc_cidrs
+        return frozenset(card.name for card in cards) - self.broken
 
 
 @cache
@@ -109,6 +113,11 @@ class Node:
     def connect(self) -> None:
         """Have connections of its own to the cloud."""
         self._client = client(self.url)
+
+    def edit(self, call: str, change: Callable[[Json], object]) -> None:
+        """Let all answers to a call be changed before the agent has them."""
+        name = f"after-call.ec2.{call}"
+        self._client.meta.events.register(name, lambda parsed, **_: change(parsed) and None)
 
     def patient(self, seconds: float) -> None:
         """Let ADDs wait for so long."""

@@ -123,6 +123,30 @@ def test_a_killed_agent_leaves_pods_their_addresses(served: Agent) -> None:
     assert ask("ADD", "pod-2")["address"] != before["address"]
 
 
+def test_a_restart_without_the_link_of_one_eni_serves_the_others(
+    host: None,  # noqa: ARG001
+    source_bin: Path,
+) -> None:
+    with on_host(source_bin, kind="t3.small") as agent:
+        agent.variables["WARM_IP_TARGET"] = "1"
+        agent.start()
+        agent.wait_ready()
+        first = [ask("ADD", f"pod-{number}")["address"] for number in range(3)]
+        assert lab.wait_until(lambda: len(agent.cloud.blocks(agent.instance)) == 2, 30)
+        second = list(agent.cloud.enis().values())[1]
+        lab.run(f"ip link add eth1 address {second.mac_address} type veth peer name eth1-cloud")
+        assert lab.wait_until(lambda: "address" in ask("ADD", "pod-3"), 30)
+        agent.stop()
+        lab.run("ip link del eth1")
+        agent.variables["IP_COOLDOWN_PERIOD"] = "0"
+
+        agent.start()
+        assert lab.wait_until(lambda: ask("DEL", "pod-0") == {}, 30)
+
+        assert ask("ADD", "pod-4")["address"] == first[0]
+        assert f"{second.id} has no interface" in agent.log.read_text()
+
+
 def test_a_role_that_is_killed_is_there_again(served: Agent) -> None:
     before = ask("ADD", "pod-1")
 
@@ -150,16 +174,29 @@ def test_sigterm_ends_it_and_its_socket(served: Agent) -> None:
     assert RECORD.exists()
 
 
-def test_the_socket_is_for_root_alone(served: Agent) -> None:
+def test_no_handler_of_a_signal_can_wait_for_a_lock_of_the_keeper(served: Agent) -> None:
+    """It would run in the keeper's thread, which may hold that lock."""
+    status = Path(f"/proc/{served.role()}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+
+    assert not int(caught, 16) >> (signal.SIGTERM - 1) & 1
+    os.kill(served.role(), signal.SIGTERM)
+    assert lab.wait_until(lambda: "the vpc role ended with status 0" in served.log.read_text())
+
+
+@pytest.mark.usefixtures("served")
+def test_the_socket_is_for_root_alone() -> None:
     assert stat.S_IMODE(os.stat(SOCKET).st_mode) == 0o600
     Path(SOCKET).chmod(0o666)
 
-    code = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({SOCKET!r}); "
-    code += 's.sendall(b\'{"verb": "STATUS"}\\n\'); print(s.makefile().read())'
-    said = lab.run(f"setpriv --reuid 65534 --clear-groups python3 -c '{code}'", check=False)
+    os.seteuid(65534)
+    try:
+        said = raw(b'{"verb": "STATUS"}\n')
+    finally:
+        os.seteuid(0)
 
-    assert served.process
-    assert "code" not in said or json.loads(said)["code"] == 999
+    assert json.loads(said)["msg"] == "cannot serve this user"
+    assert ask("STATUS") == {}
 
 
 @pytest.mark.parametrize(

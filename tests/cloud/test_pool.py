@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests import lab
 from tests.cloud.faults import Refusal
 from tests.cloud.node import Node
 
@@ -116,8 +117,7 @@ def test_an_add_that_waits_ends_with_the_del_of_its_pod(small: Node) -> None:
     waiting = threading.Thread(target=lambda: answers.append(small.add("pod-1")))
 
     waiting.start()
-    while not small.ledger.waiting:
-        pass
+    assert lab.wait_until(lambda: small.ledger.waiting > 0)
     small.delete("pod-1")
     waiting.join()
 
@@ -217,6 +217,27 @@ def test_what_programs_left_is_done_before_the_next_request(node: Node) -> None:
 
     assert set(node.pods) == {"pod-1", "pod-2"}
     assert list(released.pending()) == []
+
+
+@pytest.mark.parametrize("what", ["a GC", "its DEL"])
+def test_what_programs_left_never_takes_from_a_later_add(node: Node, what: str) -> None:
+    from cni.attachment import Attachment
+    from cni.vpc import released
+
+    node.settle()
+    if what == "a GC":
+        released.add_gc("vpc", [])
+    else:
+        released.add(Attachment("vpc", "pod-0", "eth0"))
+    keeper = threading.Thread(target=node.answers.take_released)
+
+    with node.ledger.lock:
+        keeper.start()
+        keeper.join(0.3)  # it comes as far as it can
+        answer = node.add("pod-0")
+    keeper.join()
+
+    assert node.pods == {"pod-0": answer["address"]}
 
 
 def test_a_pod_has_an_ipv6_address_of_the_primarys_prefix(small: Node) -> None:

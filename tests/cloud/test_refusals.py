@@ -68,6 +68,7 @@ def test_a_refusal_while_the_pool_grows(small: Node, call: str, refusal: str) ->
 
     small.assert_whole()
     assert len(small.pods) == 4
+    assert call in small.cloud.faults.calls
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

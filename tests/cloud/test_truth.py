@@ -1,14 +1,18 @@
 """What the cloud has, shows and refuses, and what the pool makes of it."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ipam.aws_vpc.agent.intents import Returning
+from tests import lab
 from tests.cloud.cloud import NO_PREFIX, NO_PREFIX_VALUE
-from tests.cloud.faults import Bucket, Refusal
+from tests.cloud.faults import Bucket, Cut, Refusal
 from tests.cloud.node import Node, running
+
+UNASSIGN = "UnassignPrivateIpAddresses"
 
 
 def test_a_stale_metadata_service_frees_nothing(small: Node) -> None:
@@ -21,6 +25,23 @@ def test_a_stale_metadata_service_frees_nothing(small: Node) -> None:
 
     assert small.pods == before
     small.assert_whole()
+
+
+def test_a_network_that_the_vpc_gets_is_learnt(small: Node) -> None:
+    small.settle()
+    small.cloud.freeze(small.instance)
+    said = small.cloud.wishes.frozen or {}
+    (path,) = (path for path in said if path.endswith("vpc-ipv4-cidr-blocks"))
+
+    said[path] = "10.0.0.0/16\n100.64.0.0/16"
+    small.pass_time(400)
+
+    assert small.host.vpc_cidrs == ("10.0.0.0/16", "100.64.0.0/16")
+    assert small.add("pod-0")["vpcCIDRs"] == ["10.0.0.0/16", "100.64.0.0/16"]
+    for nothing in ("", "no network"):
+        said[path] = nothing
+        small.pass_time(400)
+    assert small.host.vpc_cidrs == ("10.0.0.0/16", "100.64.0.0/16")
 
 
 def test_an_address_that_is_taken_away_is_given_to_nobody(small: Node) -> None:
@@ -205,6 +226,32 @@ def test_an_eni_that_the_host_cannot_use_gives_no_address(small: Node) -> None:
     small.assert_whole()
 
 
+def test_after_a_restart_one_eni_that_the_host_cannot_use_stops_no_other(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    before, second = small.pods, small.ledger.book.state.enis[1].name
+    small.delete("pod-0")
+    small.clock.sleep(31)
+    small.host.broken = frozenset({second})
+
+    small.restart()
+    for _ in range(10):
+        small.clock.sleep(small.keeper.turn())
+    answer = small.add("new")
+
+    assert answer["address"] == before["pod-0"]
+    assert small.add("pod-3")["address"] == before["pod-3"]  # it has one already
+    assert second in {one.name for one in small.ledger.book.state.enis}
+    assert small.ledger.trouble
+    assert second in small.ledger.trouble.text
+    small.host.broken = frozenset()
+    small.settle()
+    small.add_all(5)
+    small.settle()
+    small.assert_whole()
+
+
 def test_what_was_given_back_is_not_learnt_again_from_a_late_ec2(small: Node) -> None:
     small.settle()
     small.add_all(2)
@@ -221,6 +268,56 @@ def test_what_was_given_back_is_not_learnt_again_from_a_late_ec2(small: Node) ->
     small.keeper.turn()
 
     assert small.blocks == before
+
+
+def test_what_ec2_took_without_saying_so_is_given_to_no_pod_that_waits(small: Node) -> None:
+    """The answer was lost, and when asked again, EC2 says that the block is not there."""
+    grow_and_empty(small)
+    faults, answers, pods = small.cloud.faults, [], []
+
+    def somebody_else_gets_them(call: str) -> None:
+        if call == UNASSIGN:
+            for one in returning(small):
+                small.cloud.give_to_another(one.name, str(one.blocks[0][0]))
+            faults.after = bool
+
+    def all_others_are_taken(call: str) -> None:
+        if call != UNASSIGN or faults.calls.count(UNASSIGN) < 2:
+            return
+        faults.before = bool
+        names = (f"new-{number}" for number in range(20))
+        assert any("address" not in small.add(name) for name in names)
+        small.answers._wait = 20.0
+        pods.append(threading.Thread(target=lambda: answers.append(small.add("late"))))
+        pods[0].start()
+        assert lab.wait_until(lambda: small.ledger.waiting > 0)
+
+    faults.plan(UNASSIGN, Cut(done=True))
+    faults.before, faults.after = all_others_are_taken, somebody_else_gets_them
+    for _ in range(100):
+        small.clock.sleep(small.keeper.turn())
+        if answers:
+            break
+    pods[0].join()
+
+    assert small.cloud.holder(answers[0]["address"]) in small.blocks
+    small.pass_time(100)
+    small.settle()
+    small.assert_whole()
+
+
+def grow_and_empty(small: Node) -> None:
+    """Let the primary have an address to spare that is old enough to be given back."""
+    small.settle()
+    small.add_all(2)
+    for number in range(2):
+        small.delete(f"pod-{number}")
+    small.clock.sleep(1000)
+
+
+def returning(small: Node) -> list[Returning]:
+    """Return what is being given back."""
+    return [one for one in small.intents if isinstance(one, Returning)]
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["nothing has changed", "one is gone"])

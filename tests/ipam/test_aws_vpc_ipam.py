@@ -146,6 +146,16 @@ def test_the_agents_refusal_comes_with_its_reason(suite: lab.Suite, agent: Agent
     assert left() == []
 
 
+@pytest.mark.parametrize("wrong", [{"subnet": "10.0.1.0/99"}, {"address": None}, {"mtu": -1}])
+def test_an_answer_that_cannot_be_used_gives_the_address_back(
+    imported: lab.Suite, wrong: Json
+) -> None:
+    with listening(Agent([place(FIRST) | wrong])):
+        call(imported, "ADD").failed(7)
+
+    assert left() == [{"network": "vpc", "containerID": "pod", "ifname": "eth0"}]
+
+
 def test_del_gives_the_address_back_and_twice_is_fine(suite: lab.Suite, agent: Agent) -> None:
     call(suite, "ADD").ok()
 

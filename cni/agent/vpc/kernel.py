@@ -25,11 +25,11 @@ class Kernel:
         self._host: VpcHost | None = None
         self._next, self._trouble = 0.0, ""
 
-    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> None:
-        """Set up what is missing.  Raises OSError: some ENI cannot be used, or not yet."""
+    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> frozenset[str]:
+        """Set up what is missing; return the ENIs that pods can use.  Raises OSError: none can."""
         wanted = _host(cards, vpc_cidrs, self._policy)
         changed, self._host = wanted != self._host, wanted
-        self._pass(wanted, broken=not changed)
+        return self._pass(wanted, broken=not changed)
 
     def mend(self) -> None:
         """Do the same again, unless it has just been done; what fails is told once."""
@@ -38,13 +38,9 @@ class Kernel:
         try:
             self._pass(self._host, broken=True)
         except OSError as error:
-            if str(error) != self._trouble:
-                log.error("cannot set up the host: %s", error)  # noqa: TRY400
-            self._trouble = str(error)
-        else:
-            self._trouble = ""
+            self._tell(str(error))
 
-    def _pass(self, wanted: VpcHost, *, broken: bool) -> None:
+    def _pass(self, wanted: VpcHost, *, broken: bool) -> frozenset[str]:
         try:
             report = host.ensure(wanted)
         except CniError as error:
@@ -55,8 +51,13 @@ class Kernel:
             text = ", ".join(f"{number} {kind}" for kind, number in sorted(report.repairs.items()))
             log.info("host: %s: %s", "repaired" if broken else "changed", text)
             self.repairs.update(report.repairs if broken else {})
-        if report.alarms:
-            raise OSError(errno.ENODEV, "; ".join(report.alarms))
+        self._tell("; ".join(report.alarms))
+        return report.enis
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.error("cannot set up the host: %s", trouble)
+        self._trouble = trouble
 
 
 def _host(cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...], policy: Policy) -> VpcHost:

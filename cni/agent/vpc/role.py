@@ -13,7 +13,7 @@ from typing import Any
 from cni import document
 from cni.agent import conflist, written
 from cni.agent.settings import AZURE, Settings
-from cni.agent.supervisor import SIGNALS
+from cni.agent.supervisor import ENDS, SIGNALS
 from cni.agent.vpc import PATH, figures
 from cni.agent.vpc.kernel import Kernel
 from cni.agent.web import Answer, Service
@@ -59,17 +59,18 @@ class Role:
     def run(self) -> None:
         """Run until SIGTERM; signals are blocked before."""
         listener = Listener(self._answers)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
         listener.start()
         self._service.ensure()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        # a thread may take the locks that a handler of the main thread's signals may not
+        threading.Thread(target=self._end, daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS - ENDS)
         try:
             self._keeper.run(self._stop, self._turned)
         finally:
             listener.stop()
 
-    def _end(self, *_: object) -> None:
+    def _end(self) -> None:
+        signal.sigwait(ENDS)
         self._stop.set()
         self._desk.ledger.wake()
 

@@ -79,14 +79,17 @@ class Answers:
                 self._release(owner_of(request))
 
     def take_released(self) -> None:
-        """Do what programs left while nobody listened."""
-        for one in released.pending():
-            with self._ledger.lock:
+        """Do what programs left while nobody listened.
+
+        All under the lock: what is read here may not be worked on after a later ADD.
+        """
+        with self._ledger.lock:
+            for one in released.pending():
                 if one.attachment is None:
                     self._keep(one.network, one.valid)
                 else:
                     self._release(one.attachment)
-            one.done()
+                one.done()
 
     def _add(self, request: Section) -> Json:
         """Give an address; the lock is held, but not while we wait."""

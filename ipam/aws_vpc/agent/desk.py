@@ -10,7 +10,7 @@ from cni.errors import CniError
 from ipam.aws_vpc.agent.intents import Freeing, Making
 from ipam.aws_vpc.agent.ledger import Ledger, Trouble
 from ipam.aws_vpc.agent.patience import ALL, Patience
-from ipam.aws_vpc.cloud import Card, Cloud, CloudError, Kind, Node
+from ipam.aws_vpc.cloud import Card, Cloud, CloudError, Kind, Node, understood
 from ipam.aws_vpc.limits import Limits
 from ipam.aws_vpc.state import hold
 
@@ -22,15 +22,23 @@ CAPPED = 600.0  # seconds that a limit lasts which EC2 has taught us
 class Host(Protocol):
     """What makes the node's kernel fit its ENIs."""
 
-    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> None:
-        """Set up what is missing: links, tables, rules.  Raises OSError; called again then."""
+    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> frozenset[str]:
+        """Set up what is missing: links, tables, rules; return the ENIs that pods can use.
+
+        Raises OSError: none can.  It is called again then, and when some are not in order.
+        """
 
 
 class NoHost:
     """A node whose kernel needs nothing: all addresses are on its primary interface."""
 
-    def ensure(self, cards: tuple[Card, ...], vpc_cidrs: tuple[str, ...]) -> None:
+    def ensure(
+        self,
+        cards: tuple[Card, ...],
+        vpc_cidrs: tuple[str, ...],  # noqa: ARG002
+    ) -> frozenset[str]:
         """Do nothing."""
+        return frozenset(card.name for card in cards)
 
 
 @dataclass
@@ -60,7 +68,8 @@ class Desk:
     def call(self, what: str, key: str = ALL) -> Iterator[None]:
         """Take note of a refusal of what happens in the block, and raise it again."""
         try:
-            yield
+            with understood():
+                yield
         except CloudError as error:
             if self.ledger.trouble is None or self.ledger.trouble.text != str(error):
                 log.warning("cannot %s: %s", what, error)
@@ -108,19 +117,27 @@ class Desk:
             if one.managed and one.name not in leaving
         )
 
-    def set_up(self, *more: Card) -> bool:
-        """Set up the host for all ENIs, and for `more`; tell whether it is."""
+    def set_up(self, *more: Card) -> frozenset[str]:
+        """Set up the host for all ENIs, and for `more`; return those that pods can use."""
         cards = (*self.cards(), *more)
         cidrs = self.node.vpc_cidrs if self.node else ()
         try:
-            self.host.ensure(cards, cidrs)
+            good = self.host.ensure(cards, cidrs)
         except OSError as error:
-            text = f"cannot set up the host for its ENIs: {error}"
-            if self.ledger.trouble is None or self.ledger.trouble.text != text:
-                log.warning("%s", text)
-            self.ledger.trouble = Trouble("set up the host", text, self.now())
-            return False
-        return True
+            self._tell(f"cannot set up the host for its ENIs: {error}")
+            return frozenset()
+        broken = frozenset(card.name for card in cards) - good
+        if broken:
+            self._tell(f"the host cannot use {', '.join(sorted(broken))}")
+        with self.ledger.lock:
+            self.ledger.broken = broken
+            self.ledger.lock.notify_all()
+        return good
+
+    def _tell(self, text: str) -> None:
+        if self.ledger.trouble is None or self.ledger.trouble.text != text:
+            log.warning("%s", text)
+        self.ledger.trouble = Trouble("set up the host", text, self.now())
 
     def learn_limit(self, enis: int) -> None:
         """Take note that EC2 allows only so many ENIs."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ipam.aws_vpc.agent.desk import SETTLING, Desk
 from ipam.aws_vpc.agent.intents import Freeing, Returning, Stage
+from ipam.aws_vpc.agent.ledger import NEVER
 from ipam.aws_vpc.cloud import CloudError, Kind
 from ipam.aws_vpc.state import remove_blocks, remove_eni
 
@@ -48,9 +49,14 @@ def _delete(desk: Desk, one: Freeing) -> None:
         if error.kind is Kind.BUSY:  # it is still attached, or again
             with desk.ledger.lock:
                 desk.ledger.set_intent(replace(one, stage=Stage.DETACHING), one.key)
-        if error.kind is not Kind.GONE or desk.cloud.card(one.name):
+        if error.kind is not Kind.GONE or _is_there(desk, one):
             raise
     _gone(desk, one)
+
+
+def _is_there(desk: Desk, one: Freeing) -> bool:
+    with desk.call(f"look at {one.name}", one.key):
+        return desk.cloud.card(one.name) is not None
 
 
 def _gone(desk: Desk, one: Freeing) -> None:
@@ -75,13 +81,21 @@ def give_back(desk: Desk, one: Returning) -> None:
         with desk.call(f"take {len(one.blocks)} blocks from {one.name}", one.key):
             desk.cloud.unassign(one.name, one.blocks)
     except CloudError as error:
-        if error.kind is Kind.REFUSED:  # some are not there any more: look, and plan again
-            desk.look_now = True
-            _done(desk, one, None)
-        elif error.kind is Kind.GONE:
-            _done(desk, one, None)
+        if error.kind in (Kind.REFUSED, Kind.GONE):  # some are not there any more
+            _doubt(desk, one)
         raise
     _done(desk, one, replace(one, stage=Stage.RETURNED, at=desk.now()))
+
+
+def _doubt(desk: Desk, one: Returning) -> None:
+    """Leave it to the next look which blocks are still here; no pod gets an address of them."""
+    ledger = desk.ledger
+    with ledger.lock:
+        for block in one.blocks:
+            ledger.young.pop((one.name, block), None)
+            ledger.suspects[one.name, block] = NEVER
+        desk.look_now = True
+        _done(desk, one, None)
 
 
 def _done(desk: Desk, one: Returning, new: Returning | None) -> None:

@@ -17,6 +17,8 @@ from ipam.aws_vpc.state import State, Subnet, Unassign
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
+NEVER = float("inf")
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -33,7 +35,8 @@ class Ledger:
     `waiting` counts ADDs that wait for an address.  `open`: the cloud has confirmed what the
     record says, so addresses can be given out.  `suspects` are blocks that the cloud no longer
     shows: nobody gets one, and who has one keeps it until that is certain; with when the
-    metadata service said the same.  `young` are those that were assigned just now, with when.
+    metadata service said the same, NEVER: it has not.  `young` are those that were assigned just
+    now, with when.  `broken` are ENIs that the host cannot use: nobody gets an address of one.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Ledger:
         self.trouble: Trouble | None = None
         self.suspects: dict[tuple[str, IPv4Network], float] = {}
         self.young: dict[tuple[str, IPv4Network], float] = {}
+        self.broken: frozenset[str] = frozenset()
         self._path, self._boot = path, boot or Boot.current()
         self.book = record.read(self._boot, settings.cooldown, clock(), path)
         self._woken = threading.Event()
@@ -60,7 +64,12 @@ class Ledger:
         gone = tuple(
             Unassign(name, (block,), "the cloud does not show it") for name, block in self.suspects
         )
-        leaving = (*releasing(self.book.intents), *gone)
+        broken = tuple(
+            Unassign(eni.name, eni.blocks, "the host cannot use it")
+            for eni in state.enis
+            if eni.name in self.broken
+        )
+        leaving = (*releasing(self.book.intents), *gone, *broken)
         return replace(state, releasing=leaving, waiting=self.waiting)
 
     def commit(self, book: Book) -> None:

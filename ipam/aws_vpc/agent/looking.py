@@ -11,29 +11,33 @@ from ipaddress import IPv4Network
 
 from ipam.aws_vpc.agent.desk import SETTLING, Desk
 from ipam.aws_vpc.agent.intents import Freeing, Making, Returning, Stage
+from ipam.aws_vpc.agent.ledger import NEVER
 from ipam.aws_vpc.agent.record import Book, eni_of
-from ipam.aws_vpc.cloud import Card, CloudError
+from ipam.aws_vpc.cloud import Card, CloudError, understood
 from ipam.aws_vpc.state import Eni, add_blocks, add_eni, remove_blocks, remove_eni
 
 LOOK = "look"  # what waits after a refusal
 CONFIRM = 5.0  # seconds between two looks that must agree
-NEVER = float("inf")
 Key = tuple[str, IPv4Network]
 
 
 def look(desk: Desk) -> bool:
-    """Ask the cloud for all ENIs, and take what it says; tell whether the host is set up for it."""
+    """Ask the cloud for all ENIs, and take what it says; tell whether the host is set up for it.
+
+    An ENI that the host cannot use is not taken, or gives no address; the others serve.
+    """
     with desk.call("ask for the node's ENIs", LOOK):
         cards = desk.cloud.cards()
+    _refresh_cidrs(desk)
     busy = {one.name for one in desk.ledger.book.intents if isinstance(one, Making | Freeing)}
     known = {eni.name for eni in desk.ledger.book.state.enis}
     attached = {card.name: card for card in cards if card.status == "attached"}
     new = [card for card in attached.values() if card.name not in busy | known]
-    ready = desk.set_up(*(card for card in new if card.managed))
+    good = desk.set_up(*(card for card in new if card.managed))
     seen = _seen(desk, attached)
     with desk.ledger.lock:
         book = desk.ledger.book
-        for card in new if ready else ():
+        for card in [one for one in new if one.name in good or not one.managed]:
             cards_by_name = {**book.cards, card.name: card}
             state = add_eni(book.state, eni_of(card, desk.now()))
             book = replace(book, state=state, cards=cards_by_name)
@@ -42,8 +46,21 @@ def look(desk: Desk) -> bool:
                 book = _take(desk, book, eni, attached[eni.name])
         book = _let_go(desk, book, attached, seen, busy)
         desk.ledger.commit(book)
-        desk.ledger.open = desk.ledger.open or (ready and bool(book.state.enis))
-    return ready
+        desk.ledger.open = desk.ledger.open or bool(good)
+        desk.ledger.lock.notify_all()  # what was doubted may be clear
+    wanted = {card.name for card in (*desk.cards(), *new) if card.managed}
+    return bool(good) and wanted <= good
+
+
+def _refresh_cidrs(desk: Desk) -> None:
+    """Take the networks that the VPC has by now, if the metadata service says them."""
+    try:
+        with understood():
+            found = desk.cloud.vpc_cidrs()
+    except CloudError:
+        return
+    if desk.node and found:
+        desk.node = replace(desk.node, vpc_cidrs=found)
 
 
 def _take(desk: Desk, book: Book, eni: Eni, card: Card) -> Book:
@@ -72,7 +89,8 @@ def _seen(desk: Desk, attached: Mapping[str, Card]) -> Mapping[str, frozenset[IP
     if not missing:
         return {}
     try:
-        return {one.name: one.blocks for one in desk.cloud.seen()}
+        with understood():
+            return {one.name: one.blocks for one in desk.cloud.seen()}
     except CloudError:
         return None
 

@@ -109,7 +109,7 @@ def _finish(desk: Desk, one: Making) -> None:
         else:
             desk.patience.wait(one.key, POLL)
         return
-    if not desk.set_up(card):
+    if card.name not in desk.set_up(card):
         desk.patience.failed(one.key)
         return
     ledger = desk.ledger

@@ -5,6 +5,8 @@ repeated in here: the caller knows what else there is to do, and when to try aga
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
@@ -37,6 +39,16 @@ class CloudError(Exception):
         self.kind, self.code = kind, code
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """Make a CloudError of an answer that has not what it should have."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        text = f"cannot use the answer: {type(error).__name__}: {error}"
+        raise CloudError(Kind.UNCERTAIN, "", text) from error
+
+
 @dataclass(frozen=True)
 class Card:
     """A network interface as the cloud describes it."""
@@ -51,7 +63,7 @@ class Card:
     device: int = -1  # -1: it is attached to nothing
     status: str = ""  # attaching, attached, detaching; empty: it is attached to nothing
     attachment: str = ""  # what detaching it takes
-    managed: bool = True  # ours to use: the primary, and those that bear our tag
+    managed: bool = True  # ours to use: has IPv4, and is the primary or bears our tag
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,9 @@ class Cloud(Protocol):
 
     def node(self) -> Node:
         """Return what we run on.  Raises CniError for a type of unknown limits."""
+
+    def vpc_cidrs(self) -> tuple[str, ...]:
+        """Return the networks of the VPC: they may come and go."""
 
     def cards(self) -> tuple[Card, ...]:
         """Return all ENIs of this node; that is the truth."""

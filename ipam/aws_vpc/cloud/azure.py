@@ -43,6 +43,10 @@ class Azure:
             raise _nothing("the node's interface has no address but its own")
         return Node(card.name, kind, card.subnet, (card.subnet,))
 
+    def vpc_cidrs(self) -> tuple[str, ...]:
+        """Return the subnet: the service does not say more."""
+        return (self._card().subnet,)
+
     def cards(self) -> tuple[Card, ...]:
         """Return the node's interface."""
         return (self._card(),)

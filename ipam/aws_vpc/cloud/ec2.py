@@ -18,6 +18,7 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from cni import __version__
 from ipam.aws_vpc import limits
@@ -37,6 +38,7 @@ WAIT = Config(
     retries={"total_max_attempts": 1, "mode": "standard"},
     user_agent_extra=f"pycni/{__version__}",
 )
+NOWHERE = IPv4Network("0.0.0.0/32")
 Json = dict[str, Any]
 
 
@@ -80,8 +82,13 @@ class Ec2:
         self._id, self._zone = read("instance-id"), read("placement/availability-zone")
         own = f"{MACS}/{read('mac')}"
         self._vpc, self._own_subnet = read(f"{own}/vpc-id"), read(f"{own}/subnet-id")
-        cidrs = self._metadata.lines(f"{own}/vpc-ipv4-cidr-blocks")
-        return Node(self._id, self._type(read("instance-type")), self._vpc, cidrs)
+        return Node(self._id, self._type(read("instance-type")), self._vpc, self.vpc_cidrs())
+
+    def vpc_cidrs(self) -> tuple[str, ...]:
+        """Return the networks of the VPC, as the metadata service has them."""
+        mac = self._metadata.require("mac")
+        lines = self._metadata.lines(f"{MACS}/{mac}/vpc-ipv4-cidr-blocks")
+        return tuple(str(IPv4Network(one)) for one in lines)
 
     def _type(self, name: str) -> limits.InstanceType:
         try:
@@ -91,9 +98,10 @@ class Ec2:
         return limits.find(name, answer)
 
     def cards(self) -> tuple[Card, ...]:
-        """Return all ENIs of this node."""
+        """Return all ENIs of this node's default network card, which the limits are of."""
         filters = {"attachment.instance-id": self._id}
-        found = self._pages("network_interfaces", "NetworkInterfaces", filters)
+        pages = self._pages("network_interfaces", "NetworkInterfaces", filters)
+        found = [one for one in pages if not _attachment(one).get("NetworkCardIndex")]
         for one in found:
             if _attachment(one).get("DeviceIndex") == 0:
                 self._groups = [group["GroupId"] for group in one.get("Groups", ())]
@@ -112,7 +120,7 @@ class Ec2:
     def _card(self, one: Json) -> Card:
         attachment = _attachment(one)
         device = attachment.get("DeviceIndex", -1)
-        own = one["PrivateIpAddress"]
+        own = one.get("PrivateIpAddress")  # not in an IPv6 subnet, nor of an EFA without IP
         singles = (each["PrivateIpAddress"] for each in one.get("PrivateIpAddresses", ()))
         blocks = [IPv4Network(each) for each in singles if each != own]
         blocks += [IPv4Network(each["Ipv4Prefix"]) for each in one.get("Ipv4Prefixes", ())]
@@ -120,14 +128,14 @@ class Ec2:
             name=one["NetworkInterfaceId"],
             mac=one["MacAddress"].lower(),
             subnet=one["SubnetId"],
-            cidr=self._cidr(one["SubnetId"]),
-            address=IPv4Address(own),
+            cidr=self._cidr(one["SubnetId"]) if own else NOWHERE,
+            address=IPv4Address(own or 0),
             blocks=tuple(blocks),
             ipv6=tuple(IPv6Network(each["Ipv6Prefix"]) for each in one.get("Ipv6Prefixes", ())),
             device=device,
             status=attachment.get("Status", ""),
             attachment=attachment.get("AttachmentId", ""),
-            managed=device == 0 or is_ours(_tags(one, "TagSet")),
+            managed=bool(own) and (device == 0 or is_ours(_tags(one, "TagSet"))),
         )
 
     def _cidr(self, subnet: str) -> IPv4Network:
@@ -142,7 +150,8 @@ class Ec2:
         for mac in self._metadata.lines(f"{MACS}/"):
             path = f"{MACS}/{mac.strip('/')}"
             name = self._metadata.text(f"{path}/interface-id")
-            if name:
+            other = self._metadata.text(f"{path}/network-card") or "0"
+            if name and other == "0":
                 blocks = self._metadata.lines(f"{path}/local-ipv4s")[1:]  # the first is its own
                 prefixes = self._metadata.lines(f"{path}/ipv4-prefix")
                 found.append(Seen(name, frozenset(map(IPv4Network, (*blocks, *prefixes)))))
@@ -151,7 +160,8 @@ class Ec2:
     def subnets(self) -> tuple[Subnet, ...]:
         """Return the subnets of our zone that the primary is in, or that are tagged for pods."""
         filters = {"vpc-id": self._vpc, "availability-zone": self._zone}
-        found, own = self._pages("subnets", "Subnets", filters), self._own_subnet
+        pages, own = self._pages("subnets", "Subnets", filters), self._own_subnet
+        found = [one for one in pages if one.get("CidrBlock")]  # the others are for IPv6 alone
         self._cidrs |= {one["SubnetId"]: IPv4Network(one["CidrBlock"]) for one in found}
         return tuple(
             Subnet(one["SubnetId"], one["AvailableIpAddressCount"])
@@ -260,7 +270,7 @@ def _translated(*, prefixes: bool = False) -> Iterator[None]:
         yield
     except ClientError as error:
         raise refusal(error.response, prefixes=prefixes) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise CloudError(Kind.UNCERTAIN, "", str(error)) from error
 
 
