@@ -21,6 +21,7 @@ from cni.kernel.netlink import ROUTE, Netlink, Request
 from cni.result import IP, Interface, Result
 from cni.rollback import Step
 
+ALIAS = "pycni"  # of a bridge that was made here
 TIMEOUT_S = 5.0  # until a port is up: the kernel needs less than a millisecond when it has time
 Undo = Callable[[Step], None]
 
@@ -103,6 +104,7 @@ def _add(host: Netlink, wanted: Bridge, undo: Undo) -> None:
     try:
         host.do(add_bridge(name, mac, wanted.mtu))
         undo(partial(delete_unused, name, name))
+        host.do(link.set_alias(name, ALIAS))  # not in one go: one that was there is not ours
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise

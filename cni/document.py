@@ -1,8 +1,10 @@
 """Files that people write for the node agent: JSON or YAML, told apart by their content."""
 
+import fcntl
 import json
 import os
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO
 
 from cni.errors import CniError, Code
 
@@ -48,16 +50,33 @@ def _decode_yaml(text: str) -> Any:
 def write(path: str, value: Any) -> None:
     """Write JSON in one step: a reader, also after a crash, sees the old file or the new one.
 
-    The directory is made if need be; the file is root's alone.  Raises OSError.
+    The directory is made if need be; the file is root's alone.  Of several writers each writes
+    its own, one after the other.  Raises OSError.
     """
-    directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    with open(f"{path}.new", "w", opener=_private, encoding="ascii") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(f"{path}.new", path)
+    text, new = json.dumps(value).encode("ascii"), f"{path}.new"
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with _claim(new) as file:
+        try:
+            file.truncate()
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.rename(new, path)
+        except BaseException:
+            os.unlink(new)
+            raise
+
+
+def _claim(path: str) -> BinaryIO:
+    """Open a file for us alone, at its start; it may be there, as a killed writer left it."""
+    while True:
+        file = open(path, "r+b", opener=_private)  # noqa: SIM115  # the caller closes it
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # while we waited it got its last name: it is another's document
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_TRUNC, 0o600)
+    return os.open(path, flags | os.O_CREAT, 0o600)

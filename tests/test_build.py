@@ -194,3 +194,26 @@ def test_an_unknown_command_of_the_build_shows_the_known_ones() -> None:
 
     assert done.returncode == 1
     assert all(f"./build.sh {name}" in done.stdout for name in ("check", "test", "demo", "install"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("", True),
+        ("-k kubectl -x", True),
+        ("tests", True),
+        ("tests/", True),
+        ("tests/deploy", True),
+        ("tests/plugins tests/cluster/test_life.py", True),
+        ("tests/test_build.py::test_the_archive", True),
+        ("tests/plugins", False),
+        ("-x tests/plugins/test_ptp.py tests/agent", False),
+    ],
+)
+def test_kubectl_is_fetched_for_tests_that_need_it_alone(arguments: str, *, wanted: bool) -> None:
+    script = (ROOT / "build.sh").read_text()
+    function = re.search(r"^want_kubectl\(\) \{\n.*?^\}", script, re.MULTILINE | re.DOTALL)
+
+    assert function
+    command = ["bash", "-c", f"{function[0]}\nwant_kubectl {arguments}"]
+    assert (subprocess.run(command, check=False).returncode == 0) is wanted

@@ -13,7 +13,7 @@ from cni.agent.readiness import Readiness
 from cni.agent.reconcile import Loop
 from cni.agent.settings import MASQ, ROUTES, VXLAN, Settings
 from cni.agent.supervisor import SIGNALS
-from cni.agent.web import Answer, Web
+from cni.agent.web import Answer, Service
 
 log = logging.getLogger(__name__)
 STUCK = 60.0  # seconds without a turn of the loop: it hangs
@@ -30,11 +30,11 @@ class Node:
             from cni.overlay.settings import PROTOCOL
 
             news = News([settings.overlay.name(version) for version in (4, 6)], PROTOCOL)
-        self._settings, self._source = settings, _source(settings)
+        self._source = _source(settings)
         self._loop = Loop(settings.node_name, duties, news, self._turned)
         self._readiness = Readiness(settings, self._loop)
-        self._web: Web | None = None
-        self._web_error = ""
+        pages = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
+        self._service = Service(settings.listen, pages)
 
     def run(self) -> None:
         """Run until SIGTERM; signals are blocked before."""
@@ -44,7 +44,7 @@ class Node:
         arguments = (self._loop.changed, stop)
         source = threading.Thread(target=self._source.run, args=arguments, daemon=True)
         source.start()
-        self._serve()
+        self._service.ensure()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._loop.run()
         stop.set()
@@ -53,25 +53,7 @@ class Node:
     def _turned(self) -> None:
         """Say how it is, after each turn of the loop."""
         self._readiness.update()
-        self._serve()
-
-    def _serve(self) -> None:
-        """Serve pages; when that cannot be, the roles matter more, and it is tried again."""
-        address = self._settings.listen
-        if address is None or self._web:
-            return
-        pages = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
-        try:
-            self._web = Web(address, pages)
-        except OSError as error:
-            if self._web_error != str(error):
-                log.error("cannot listen at %s:%d: %s", *address, error)  # noqa: TRY400
-            self._web_error = str(error)
-            return
-        # a signal that another thread takes does not end our sleep
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self._web.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._service.ensure()
 
     def _health(self) -> Answer:
         silent = time.monotonic() - self._loop.beat

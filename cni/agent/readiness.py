@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from cni.agent import conflist, state
+from cni.agent import conflist, state, written
 from cni.agent.duty import Duty
 from cni.agent.reconcile import Loop
-from cni.agent.settings import Settings
+from cni.agent.settings import VPC, Settings
 from cni.cluster import Cluster
 from cni.errors import CniError
 from cni.runtime.conflist import from_text
@@ -34,7 +34,8 @@ class Readiness:
         """Look at all roles; write the conflist when they are good, then say how it is."""
         reasons = tuple(self._lacks())
         cluster = self._loop.cluster
-        if not reasons and cluster and self._settings.template:
+        by_us = self._settings.template and VPC not in self._settings.roles  # which has a writer
+        if not reasons and cluster and by_us:
             reasons = tuple(self._write_conflist(cluster))
         if (not reasons, reasons) != (self.ready, self.reasons):
             log.info("%s", f"not ready: {'; '.join(reasons)}" if reasons else "ready")
@@ -56,7 +57,7 @@ class Readiness:
         try:
             with open(settings.template, encoding="utf-8") as file:
                 text = conflist.render(file.read(), values)
-            if conflist.write(settings.conflist, text):
+            if written.put(settings.conflist, text):
                 log.info("wrote %s", settings.conflist)
             self._network = from_text(text.encode()).name
         except CniError as error:

@@ -4,6 +4,7 @@ By hand, since http.server loads TLS, mail and more: 10 MB.
 """
 
 import logging
+import signal
 import socket
 import socketserver
 import threading
@@ -49,6 +50,31 @@ class Web(socketserver.ThreadingTCPServer):
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that go away."""
         log.debug("a client was lost")
+
+
+class Service:
+    """Pages that are served as soon as they can be: what the agent does else matters more."""
+
+    def __init__(self, address: tuple[str, int] | None, pages: Pages) -> None:
+        self._address, self._pages = address, pages
+        self._web: Web | None = None
+        self._told = ""
+
+    def ensure(self) -> None:
+        """Serve, if there is an address; when that cannot be, say so once.  To be called again."""
+        if self._address is None or self._web:
+            return
+        try:
+            self._web = Web(self._address, self._pages)
+        except OSError as error:
+            if self._told != str(error):
+                log.error("cannot listen at %s:%d: %s", *self._address, error)  # noqa: TRY400
+            self._told = str(error)
+            return
+        # a signal that another thread takes does not end our sleep
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._web.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class _Handler(socketserver.StreamRequestHandler):

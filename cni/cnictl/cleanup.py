@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cni.agent import lock, state
+from cni.agent import lock, state, written
 from cni.agent.nodes import cache
 from cni.agent.settings import Settings
+from cni.bridge import ALIAS
 from cni.cnictl import node
 from cni.errors import CniError, Code
 from cni.install import LIBRARIES, uninstall
@@ -69,8 +70,11 @@ def find(settings: Settings, net_d: Path, programs: Path | None, *, leases: bool
 
     `programs` is the directory that the programs shall be taken from, if at all.
     """
+    conflists = set(written.ours())
     if settings.template and os.path.exists(settings.conflist):
-        yield Item(f"the conflist {settings.conflist}", partial(os.unlink, settings.conflist))
+        conflists.add(settings.conflist)
+    for path in sorted(conflists):
+        yield Item(f"the conflist {path}", partial(os.unlink, path))
     yield from _interfaces()
     yield from _bridges(net_d)
     yield from _overlay(settings)
@@ -102,11 +106,11 @@ def _interfaces() -> Iterator[Item]:
 
 
 def _bridges(net_d: Path) -> Iterator[Item]:
-    """Yield the bridges of networks that no one else has a port on."""
+    """Yield the bridges of networks that we made, and that no one else has a port on."""
     with Netlink(ROUTE) as rtnl:
         found = [link.get(rtnl, name) for name in node.bridges(net_d)]
         for one in found:
-            if one is None or one.kind != "bridge":
+            if one is None or one.kind != "bridge" or one.alias != ALIAS:
                 continue
             ports = list(link.list_all(rtnl, one.index))
             if all(port.kind == "veth" and POD.fullmatch(port.name) for port in ports):

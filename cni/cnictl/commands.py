@@ -195,7 +195,7 @@ def pool(*, as_json: bool) -> int:
 def cleanup(config: str, bin_dir: str, *, yes: bool, leases: bool, programs: bool) -> None:
     """Remove all of ours from this node: pods lose their network.
 
-    Bridges that others have a port on stay.
+    Bridges that others have made, or have a port on, stay.
     """
     from cni.cnictl import agent
     from cni.cnictl import cleanup as cleaning

@@ -87,11 +87,7 @@ def add_veth(rtnl: Netlink, host: End, container: End, mtu: int, alias: str) -> 
         # no transmit queue: the veth hands packets over, it never waits for a wire
         attrs = _end(host, mtu) + number(IFLA_TXQLEN, 0) + info
         # the kernel takes no alias when it makes a link
-        named = text(IFLA_IFNAME, host.name) + attribute(IFLA_IFALIAS, alias.encode())
-        rtnl.do(
-            to_link(what, RTM_NEWLINK, CREATE | EXCL, attrs),
-            to_link(f"name the owner of {host.name}", RTM_SETLINK, 0, named),
-        )
+        rtnl.do(to_link(what, RTM_NEWLINK, CREATE | EXCL, attrs), set_alias(host.name, alias))
     finally:
         os.close(netns)
 
@@ -100,6 +96,12 @@ def _end(end: End, mtu: int) -> bytes:
     optional = ((IFLA_MTU, mtu), (IFLA_MASTER, end.master))
     attrs = text(IFLA_IFNAME, end.name) + mac_address(end.mac)
     return attrs + b"".join(number(*attr) for attr in optional if attr[1])
+
+
+def set_alias(name: str, alias: str) -> Request:
+    """Say in the alias of an interface whose it is."""
+    attrs = text(IFLA_IFNAME, name) + attribute(IFLA_IFALIAS, alias.encode())
+    return to_link(f"name the owner of {name}", RTM_SETLINK, 0, attrs)
 
 
 def mac_address(mac: str) -> bytes:

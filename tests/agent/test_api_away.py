@@ -101,5 +101,5 @@ def test_an_agent_that_finds_no_api_does_with_the_nodes_that_it_has_kept(
     start(one, api)
 
     assert lab.wait_until(lambda: nodes.state("n1") == whole, machines.WAIT)
-    assert one.is_ready()
+    one.wait_ready()
     assert time.monotonic() - begin < 10

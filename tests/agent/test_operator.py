@@ -145,6 +145,33 @@ def test_cleanup_leaves_nothing_of_ours(machine: Machine, leases: bool) -> None:
     machine.wait_ready()
 
 
+def test_cleanup_after_a_reboot_takes_the_conflist_that_the_agent_wrote(machine: Machine) -> None:
+    foreign = machine.path("/run/net.d/20-bridged.conflist")
+    foreign.write_text(json.dumps(BRIDGED))
+    machine.start()
+    machine.wait_ready()
+    machine.stop()
+    for file in machine.path("/run/pycni").iterdir():
+        file.unlink()
+
+    said = machine.run("cnictl", "cleanup", "--yes", "--config", "").ok().stdout
+
+    assert f"the conflist {CONFLIST}" in said
+    assert list(machine.path("/run/net.d").iterdir()) == [foreign]
+
+
+def test_cleanup_leaves_a_conflist_that_others_put_in_the_place_of_ours(machine: Machine) -> None:
+    machine.start()
+    machine.wait_ready()
+    machine.stop()
+    machine.path("/run/pycni/agent.json").unlink()
+    machine.path(CONFLIST).write_text(json.dumps(BRIDGED))
+
+    machine.run("cnictl", "cleanup", "--yes").ok()
+
+    assert json.loads(machine.path(CONFLIST).read_text()) == BRIDGED
+
+
 BRIDGED = {
     "cniVersion": "1.0.0",
     "name": "bridged",
@@ -175,3 +202,19 @@ def test_cleanup_takes_a_bridge_unless_another_has_a_port_on_it(
     left = {one["ifname"] for one in lab.ip("link show type bridge", netns="n1")}
     assert left == ({"br8", "br9"} if foreign else {"br8"})
     assert ("vxlan" in said, "br8" in said) == (False, False)
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["made by hand", "made by us"])
+def test_cleanup_takes_a_bridge_without_ports_only_if_we_made_it(
+    machine: Machine, *, ours: bool
+) -> None:
+    machine.path("/run/net.d/20-bridged.conflist").write_text(json.dumps(BRIDGED))
+    if not ours:
+        lab.run("ip link add br9 type bridge", netns="n1")
+    machine.run("cnictl", "add", "bridged", lab.add_netns("pod")).ok()
+    machine.run("cnictl", "del", "bridged", lab.netns_path("pod")).ok()
+
+    said = machine.run("cnictl", "cleanup", "--yes").ok().stdout
+
+    assert ("the bridge br9" in said) is ours
+    assert bool(lab.ip("link show type bridge", netns="n1")) is not ours

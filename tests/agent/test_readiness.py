@@ -78,6 +78,17 @@ def test_the_conflist_stays_when_something_breaks_and_comes_back_when_it_is_dele
     assert CONFLIST.exists()
 
 
+def test_with_the_role_vpc_the_conflist_is_that_roles_to_write() -> None:
+    node = Node(roles=["vpc", "masq"])
+    CONFLIST.parent.mkdir()
+    CONFLIST.write_text("by the role vpc")
+    node.loop.changed(nodes(2))
+
+    assert node.turn().ready
+
+    assert CONFLIST.read_text() == "by the role vpc"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -50,6 +50,7 @@ DIFFERENCES = (
     ),
     Difference("MACs", r"\w+: link (port of \w+|eth0)\.address", MAC, MAC),
     Difference("MAC of the bridge", r"host: link cni0\.address", "0a:00:00:00:00:01", MAC),
+    Difference("alias of the bridge", r"host: link cni0\.ifalias", "absent", "pycni"),
     Difference("queue of the host's end", r"host: link port of .\.txqlen", "1000", "absent"),
     Difference("`arp_notify` of eth0", r"[ab]: sysctl ipv4/conf/eth0/arp_notify", "0", "1"),
     Difference(

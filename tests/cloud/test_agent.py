@@ -15,6 +15,8 @@ from cni.vpc.client import SOCKET
 from tests import lab
 from tests.cloud.agent import RECORD, Agent, ask, on_host, raw
 
+READY = "http://127.0.0.1:9474/readyz"
+
 
 @pytest.fixture
 def agent(host: None, source_bin: Path) -> Iterator[Agent]:  # noqa: ARG001
@@ -55,6 +57,29 @@ def test_pages_and_figures_tell_of_the_pool(served: Agent) -> None:
     assert 'pycni_vpc_addresses{state="assigned"} 1' in figures
     assert 'pycni_vpc_calls_total{call="assign_private_ip_addresses",refused=""} 1' in figures
     assert served.process
+
+
+def test_figures_tell_what_was_mended(served: Agent) -> None:
+    assert lab.wait_until(lambda: "pycni-vpc" in lab.run("nft list tables"))
+    lab.run("nft delete table inet pycni-vpc")
+    lab.run("sysctl -q net.ipv4.conf.eth0.rp_filter=1")
+
+    def mended(kind: str) -> bool:
+        figures = lab.run("curl -s http://127.0.0.1:9474/metrics")
+        return f'pycni_repairs_total{{role="vpc",kind="{kind}"}} ' in figures
+
+    for kind in ("rule", "sysctl"):
+        assert lab.wait_until(lambda: mended(kind), 30), served.log.read_text()  # noqa: B023
+
+
+def test_pages_come_when_their_port_is_free_at_last(agent: Agent) -> None:
+    with socket.create_server(("127.0.0.1", 9474)):
+        agent.start()
+        agent.wait_ready()
+        assert lab.wait_until(lambda: "cannot listen at 127.0.0.1:9474" in agent.log.read_text())
+
+    assert lab.wait_until(lambda: lab.run(f"curl -s {READY}", check=False) == "ok\n")
+    assert agent.log.read_text().count("cannot listen") == 1
 
 
 def test_cnictl_shows_the_pool(served: Agent) -> None:

@@ -37,6 +37,6 @@ def test_files_stages_and_figures_are_told(small: Node) -> None:
 
     assert {record.PATH, PATH} <= spans
     assert {stage.value for stage in Stage} <= spans
-    text = figures.text(small.keeper, small.answers, ready=True)
+    text = figures.text(small.keeper, small.answers, {}, ready=True)
     told = {span for span in spans if span.startswith("pycni_")}
     assert set(re.findall(r"^# HELP (\w+)", text, re.MULTILINE)) == told

@@ -16,7 +16,6 @@ import yaml
 
 from tests import lab
 from tests.agent.nodes.apiserver import ApiServer
-from tests.agent.nodes.kube import KubeApiServer
 from tests.agent.nodes.pki import Pki, make_pki
 from tests.deploy import image, manifests
 from tests.deploy.kubelet import Kubelet
@@ -35,17 +34,6 @@ IMAGE = "localhost/pycni:dev"
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return make_pki(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture(scope="session")
-def kube(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApiServer]:
-    """Return a real kube-apiserver, of KUBE_BIN_DIR."""
-    server = KubeApiServer(pki, tmp_path_factory.mktemp("kube"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
 
 
 @pytest.fixture(scope="session")

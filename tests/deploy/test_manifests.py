@@ -15,9 +15,6 @@ from cni.agent.settings import Settings
 from cni.cluster import Node
 from cni.handover import SOCKET
 from cni.programs import NAMES
-from tests import lab
-from tests.agent.nodes.kube import KUBE_BIN_DIR, KubeApiServer
-from tests.agent.nodes.pki import Pki
 from tests.conftest import ROOT
 from tests.deploy import image
 from tests.deploy.manifests import (
@@ -183,18 +180,6 @@ def test_before_1_30_apparmor_is_told_by_an_annotation(overlay: Path, tmp_path: 
     assert template["metadata"]["annotations"] == {
         f"container.apparmor.security.beta.kubernetes.io/{name}": "unconfined"
     }
-
-
-if KUBE_BIN_DIR:
-
-    def test_a_real_api_takes_every_object(
-        overlay: Path, kube: KubeApiServer, pki: Pki, tmp_path: Path
-    ) -> None:
-        rendered = lab.run(f"kubectl kustomize {before_1_30(overlay, tmp_path)}")
-        access = f"--server https://127.0.0.1:{kube.port} --token admin-token"
-        access += f" --certificate-authority {pki.path('ca.crt')}"
-
-        lab.run(f"kubectl {access} apply --server-side --dry-run=server -f -", stdin=rendered)
 
 
 def test_cleaning_up_reaches_all_places_of_the_agent() -> None:

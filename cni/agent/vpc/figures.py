@@ -1,7 +1,7 @@
 """What the role vpc says of itself: for cnictl a file, for Prometheus a page."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cni.agent.metrics import figure
@@ -81,8 +81,8 @@ def alarms(desk: Desk) -> Iterator[str]:
         yield f"the cloud does not show {', '.join(gone)}: given to no pod until that is clear"
 
 
-def text(keeper: Keeper, answers: Answers, *, ready: bool) -> str:
-    """Return all figures, in the format of Prometheus."""
+def text(keeper: Keeper, answers: Answers, repairs: Mapping[str, int], *, ready: bool) -> str:
+    """Return all figures, in the format of Prometheus; `repairs` of the kernel are by kind."""
     desk = keeper.desk
     with desk.ledger.lock:
         lines = [
@@ -96,6 +96,8 @@ def text(keeper: Keeper, answers: Answers, *, ready: bool) -> str:
         lines += figure("vpc_wait_seconds", about, samples, "summary")
         refused = [(f'{{code="{int(code)}"}}', n) for code, n in sorted(waits.refused.items())]
         lines += figure("vpc_refusals_total", "ADDs that got none.", refused, "counter")
+    mended = [(f'{{role="vpc",kind="{kind}"}}', n) for kind, n in sorted(repairs.items())]
+    lines += figure("repairs_total", "What was broken and is mended.", mended, "counter")
     return "\n".join(lines) + "\n"
 
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from cni import document
-from cni.agent import conflist
+from cni.agent import conflist, written
 from cni.agent.settings import AZURE, Settings
 from cni.agent.supervisor import ENDS, SIGNALS
 from cni.agent.vpc import PATH, figures
 from cni.agent.vpc.kernel import Kernel
-from cni.agent.web import Answer, Web
+from cni.agent.web import Answer, Service
 from cni.cluster import Node
 from cni.errors import CniError, invalid_config
 from cni.vpc import policy
@@ -49,6 +49,8 @@ class Role:
         pace = Pace() if named.sweeps else Pace(sweep=float("inf"))
         self._keeper = Keeper(self._desk, settings.vpc.max_pods, pace)
         self._settings, self._mtu = settings, how.pod_mtu or how.mtu
+        pages = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
+        self._service = Service(settings.vpc.listen, pages)
         self._stop = threading.Event()
         self.reasons: tuple[str, ...] = ("it is starting",)
         self._written = False
@@ -58,7 +60,7 @@ class Role:
         """Run until SIGTERM; signals are blocked before."""
         listener = Listener(self._answers)
         listener.start()
-        self._serve()
+        self._service.ensure()
         # a thread may take the locks that a handler of the main thread's signals may not
         threading.Thread(target=self._end, daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS - ENDS)
@@ -72,16 +74,6 @@ class Role:
         self._stop.set()
         self._desk.ledger.wake()
 
-    def _serve(self) -> None:
-        address = self._settings.vpc.listen
-        if address is None:
-            return
-        pages = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
-        try:
-            Web(address, pages).start()
-        except OSError as error:
-            log.error("cannot listen at %s:%d: %s", *address, error)  # noqa: TRY400
-
     def _turned(self) -> None:
         """Say how it is, after each turn of the keeper."""
         try:
@@ -94,6 +86,7 @@ class Role:
             log.info("%s", f"not ready: {'; '.join(reasons)}" if reasons else "ready")
         self.reasons = reasons
         self._say()
+        self._service.ensure()
 
     def _lacks(self) -> Iterator[str]:
         """Yield why this node cannot serve pods; that all addresses are pods' is no reason."""
@@ -112,7 +105,7 @@ class Role:
         try:
             with open(settings.template, encoding="utf-8") as file:
                 text = conflist.render(file.read(), values)
-            if conflist.write(settings.conflist, text):
+            if written.put(settings.conflist, text):
                 log.info("wrote %s", settings.conflist)
             self._written = True
         except CniError as error:
@@ -140,7 +133,8 @@ class Role:
         return (503, "".join(f"{why}\n" for why in reasons)) if reasons else (200, "ok\n")
 
     def _metrics(self) -> Answer:
-        return 200, figures.text(self._keeper, self._answers, ready=not self.reasons)
+        repairs = dict(self._kernel.repairs)  # another thread counts on
+        return 200, figures.text(self._keeper, self._answers, repairs, ready=not self.reasons)
 
 
 def _cloud(name: str, named: variables.Variables) -> Cloud:
