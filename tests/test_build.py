@@ -187,6 +187,18 @@ def test_every_locked_package_has_its_hashes_and_no_place() -> None:
     assert "\n--" not in text
 
 
+def test_packages_that_two_lock_files_have_are_the_same() -> None:
+    names = ("requirements.txt", "requirements-bench.txt")
+    first, second = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in names
+    )
+
+    assert {name: second[name] for name in first.keys() & second.keys()} == {
+        name: first[name] for name in first.keys() & second.keys()
+    }
+
+
 def test_an_unknown_command_of_the_build_shows_the_known_ones() -> None:
     done = subprocess.run(
         [ROOT / "build.sh", "frobnicate"], capture_output=True, text=True, check=False
