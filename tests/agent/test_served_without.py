@@ -162,7 +162,8 @@ def test_a_caller_that_loses_patience_just_then_is_served_once_or_not_at_all(
     with callers.zygote(lambda: note(tmp_path)) as (path, _):
         for number in range(60):
             before = len(list(tmp_path.iterdir()))
-            status = callers.status_of(callers.call(path, wait=chance.uniform(0.0005, 0.004)))
+            wait = 0.016 * 0.5 ** chance.uniform(0, 9)  # seconds: from what is always too short
+            status = callers.status_of(callers.call(path, wait=wait))
             outcomes.append((status, before))
             if status == ITSELF:
                 assert not lab.wait_until(lambda: len(list(tmp_path.iterdir())) > before, 0.004)  # noqa: B023
