@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
-from cni import invoke, masquerade, pod, veth
+from cni import garbage, invoke, masquerade, pod, veth
 from cni.config import IPInterface, IPNetwork
 from cni.errors import invalid_config
 from cni.invoke import Delegate
@@ -165,16 +165,8 @@ def check(request: Request, network: Network) -> None:
 
 def gc(request: Request) -> None:
     """Remove what belongs to no valid attachment of this network."""
-    network, valid = request.attachment.network, request.valid_owners()
-    if valid is None:
-        return
-    try_all(
-        (
-            lambda: veth.collect(network, valid),
-            lambda: masquerade.collect(network, valid),
-            lambda: ipam(request).gc(),
-        )
-    )
+    collectors = (veth.collect, masquerade.collect)
+    garbage.collect(request, collectors, lambda: ipam(request).gc())
 
 
 def status(request: Request) -> None:

@@ -12,7 +12,7 @@ The interfaces, their tables and SNAT are the node's: cni/vpc/host.py, which the
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
-from cni import pod, routed, veth
+from cni import garbage, pod, routed, veth
 from cni.attachment import Attachment
 from cni.config import IPAddress
 from cni.errors import CniError, Code
@@ -175,16 +175,8 @@ def _check_gateways(container: Netlink, pair: Pair, versions: list[int]) -> None
 
 def gc(request: Request) -> None:
     """Remove what belongs to no valid attachment of this network."""
-    network, valid = request.attachment.network, request.valid_owners()
-    if valid is None:
-        return
-    try_all(
-        (
-            lambda: pods.collect(network, valid),
-            lambda: veth.collect(network, valid),
-            lambda: routed.ipam(request).gc(),
-        )
-    )
+    collectors = (pods.collect, veth.collect)
+    garbage.collect(request, collectors, lambda: routed.ipam(request).gc())
 
 
 def status(request: Request) -> None:

@@ -10,7 +10,7 @@ and in the container, for `10.1.2.5/24`
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from cni import bridge, gateways, invoke, macspoof, masquerade, pod, veth, vlan
+from cni import bridge, garbage, gateways, invoke, macspoof, masquerade, pod, veth, vlan
 from cni.bridge import Bridge, Undo
 from cni.config import Section
 from cni.errors import CniError, Code, invalid_config
@@ -259,17 +259,8 @@ def status(request: Request) -> None:
 
 def gc(request: Request) -> None:
     """Remove what belongs to no valid attachment of this network."""
-    network, valid = request.attachment.network, request.valid_owners()
-    if valid is None:
-        return
-    try_all(
-        (
-            lambda: veth.collect(network, valid),
-            lambda: masquerade.collect(network, valid),
-            lambda: macspoof.collect(network, valid),
-            lambda: _with_ipam(request, Delegate.gc),
-        )
-    )
+    collectors = (veth.collect, masquerade.collect, macspoof.collect)
+    garbage.collect(request, collectors, lambda: _with_ipam(request, Delegate.gc))
 
 
 PLUGIN = Plugin(add=add, delete=delete, check=check, status=status, gc=gc)

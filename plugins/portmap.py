@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from cni import garbage
 from cni.config import IPAddress, IPInterface, Section
 from cni.errors import CniError, Code, invalid_config
 from cni.request import Request
@@ -248,12 +249,13 @@ def status(request: Request) -> None:
 
 def gc(request: Request) -> None:
     """Remove the ports of this network that belong to no valid attachment."""
-    valid = request.valid_owners()
-    if valid is None:
-        return
+    garbage.collect(request, (_collect,))
+
+
+def _collect(network: str, valid: frozenset[str]) -> None:
     from cni.kernel import firewall
 
-    _forget_elements(firewall.collect(request.attachment.network, valid, firewall.PORTS))
+    _forget_elements(firewall.collect(network, valid, firewall.PORTS))
 
 
 PLUGIN = Plugin(add=add, delete=delete, check=check, status=status, gc=gc)

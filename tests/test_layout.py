@@ -23,7 +23,7 @@ FLOORS = (
     {"plugins", "ipam"},
     {"cni.cnictl", "cni.agent"},
     {"cni.runtime", "cni.leases", "cni.install", "cni.overlay", "cni.vpc", "ipam.aws_vpc"},
-    {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.pod", "cni.veth"}
+    {"cni.kernel", "cni.invoke", "cni.skel", "cni.rollback", "cni.garbage", "cni.pod", "cni.veth"}
     | {"cni.masquerade", "cni.routed", "cni.bridge", "cni.gateways", "cni.vlan", "cni.macspoof"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
     | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"}
