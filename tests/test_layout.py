@@ -27,7 +27,7 @@ FLOORS = (
     | {"cni.masquerade", "cni.routed", "cni.bridge", "cni.gateways", "cni.vlan", "cni.macspoof"},
     {"cni.result", "cni.config", "cni.errors", "cni.request", "cni.attachment", "cni.versions"}
     | {"cni.names", "cni.programs", "cni.handover", "cni.cluster", "cni.document"}
-    | {"cni.utf8"},
+    | {"cni.utf8", "cni.threads"},
     {"cni"},
 )
 

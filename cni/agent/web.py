@@ -7,49 +7,29 @@ import logging
 import signal
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from cni.threads import Threads
+
 log = logging.getLogger(__name__)
 WAIT = 5.0  # seconds that a client has to say what it wants, and to take the answer
-AT_ONCE = 16  # clients; more are turned away
 LINE_MAX = 4096  # bytes
 REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 Answer = tuple[int, str]  # status, text
 Pages = Mapping[str, Callable[[], Answer]]
 
 
-class Web(socketserver.ThreadingTCPServer):
+class Web(Threads, socketserver.TCPServer):
     """Serves `pages`, by path, at `address` in threads of its own.  Raises OSError."""
 
     allow_reuse_address = True
-    daemon_threads = True
+    turns_away = True
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.pages = pages
-        self._free = threading.BoundedSemaphore(AT_ONCE)
         super().__init__(address, _Handler)
-
-    def start(self) -> None:
-        """Begin to serve."""
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def verify_request(self, *_: object) -> bool:
-        """Turn a client away when there are too many."""
-        return self._free.acquire(blocking=False)
-
-    def process_request_thread(self, *args: object) -> None:
-        """Serve a client."""
-        try:
-            super().process_request_thread(*args)  # type: ignore[arg-type]  # passed on
-        finally:
-            self._free.release()
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that go away."""
-        log.debug("a client was lost")
 
 
 class Service:

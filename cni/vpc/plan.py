@@ -47,11 +47,6 @@ class VpcHost:
     vpc_cidrs: tuple[IPNetwork, ...] = ()
     policy: Policy = field(default_factory=Policy)
 
-    @property
-    def pod_mtu(self) -> int:
-        """Return the MTU of pods, in bytes."""
-        return self.policy.pod_mtu or self.policy.mtu
-
 
 def rules(host: VpcHost) -> list[Rule]:
     """Return the rules of the routing policy that are the node's own."""

@@ -39,6 +39,11 @@ class Policy:
     mtu: int = 9001  # of the ENIs
     pod_mtu: int = 0  # 0: that of the ENIs
 
+    @property
+    def mtu_of_pods(self) -> int:
+        """Return the MTU of pods, in bytes."""
+        return self.pod_mtu or self.mtu
+
 
 def read(env: Mapping[str, str]) -> Policy:
     """Return the policy in `env`; an empty variable is an unset one.

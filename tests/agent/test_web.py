@@ -80,7 +80,7 @@ def test_a_client_that_says_nothing_holds_up_nobody(port: int) -> None:
 
 def test_too_many_clients_are_turned_away_and_later_served(port: int) -> None:
     with ExitStack() as stack:
-        for _ in range(web.AT_ONCE):
+        for _ in range(web.Web.at_once):
             silent = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             silent.sendall(b"GET /one")
         with socket.create_connection(("127.0.0.1", port), SECONDS) as one:

@@ -9,10 +9,11 @@ import pytest
 from cni.config import Section
 from cni.errors import CniError
 from ipam.aws_vpc.agent.answers import Answers
-from ipam.aws_vpc.agent.desk import Desk, NoHost
+from ipam.aws_vpc.agent.desk import Desk
 from ipam.aws_vpc.agent.keeper import Keeper
 from ipam.aws_vpc.agent.ledger import Ledger
 from ipam.aws_vpc.agent.patience import Patience
+from ipam.aws_vpc.cloud import Card
 from ipam.aws_vpc.cloud.azure import Azure
 from ipam.aws_vpc.cloud.imds import Metadata
 from ipam.aws_vpc.settings import Settings
@@ -29,6 +30,14 @@ def interface(addresses: int) -> Json:
     ]
     subnet = [{"address": "10.240.0.0", "prefix": "16"}]
     return {"ipv4": {"ipAddress": found, "subnet": subnet}, "macAddress": "000D3AF806EC"}
+
+
+class NoHost:
+    """A node whose kernel needs nothing: all addresses are on its primary interface."""
+
+    def ensure(self, cards: tuple[Card, ...], _: tuple[str, ...]) -> frozenset[str]:
+        """Do nothing."""
+        return frozenset(card.name for card in cards)
 
 
 class Node:

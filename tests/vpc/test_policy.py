@@ -18,7 +18,7 @@ HOST = VpcHost(PRIMARY, (SECOND,), (ip_network("10.0.0.0/16"),))
 def test_nothing_said_is_what_the_amazon_vpc_cni_does() -> None:
     assert read({}) == Policy() == read(dict.fromkeys(NAMES, ""))
     assert Policy().mark == 0x80
-    assert HOST.pod_mtu == 9001
+    assert Policy().mtu_of_pods == 9001
 
 
 def test_every_variable_is_read() -> None:
@@ -45,7 +45,7 @@ def test_every_variable_is_read() -> None:
         pod_mtu=1400,
     )
     assert set(env) == set(NAMES)
-    assert replace(HOST, policy=policy).pod_mtu == 1400
+    assert policy.mtu_of_pods == 1400
 
 
 @pytest.mark.parametrize(

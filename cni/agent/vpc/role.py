@@ -45,10 +45,10 @@ class Role:
         how = _policy(settings.vpc.cloud, given)
         self._kernel = Kernel(how)
         self._desk = Desk(cloud, ledger, self._kernel, Patience(), time.monotonic)
-        self._answers = Answers(self._desk, how.pod_mtu or how.mtu)
+        self._answers = Answers(self._desk, how.mtu_of_pods)
         pace = Pace() if named.sweeps else Pace(sweep=float("inf"))
         self._keeper = Keeper(self._desk, settings.vpc.max_pods, pace)
-        self._settings, self._mtu = settings, how.pod_mtu or how.mtu
+        self._settings, self._mtu = settings, how.mtu_of_pods
         pages = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
         self._service = Service(settings.vpc.listen, pages)
         self._stop = threading.Event()

@@ -29,18 +29,6 @@ class Host(Protocol):
         """
 
 
-class NoHost:
-    """A node whose kernel needs nothing: all addresses are on its primary interface."""
-
-    def ensure(
-        self,
-        cards: tuple[Card, ...],
-        vpc_cidrs: tuple[str, ...],  # noqa: ARG002
-    ) -> frozenset[str]:
-        """Do nothing."""
-        return frozenset(card.name for card in cards)
-
-
 @dataclass
 class Desk:
     """`look_now`: the cloud is to be asked what there is.

@@ -7,31 +7,29 @@ import socket
 import socketserver
 import stat
 import struct
-import threading
 from contextlib import suppress
 from typing import cast
 
 from cni.config import Section, decode
 from cni.errors import CniError, Code
+from cni.threads import Threads
 from cni.vpc.client import SOCKET
 from ipam.aws_vpc.agent.answers import Answers, Json
 
 log = logging.getLogger(__name__)
 LINE_MAX = 1 << 22  # bytes; a GC names every pod of the node
 PATIENCE = 5.0  # seconds for a caller to say what it wants
-AT_ONCE = 512  # callers; more wait in the socket's queue
 
 
-class Listener(socketserver.ThreadingUnixStreamServer):
+class Listener(Threads, socketserver.UnixStreamServer):
     """Serves `answers` at `path`.  Raises OSError when somebody else does."""
 
-    daemon_threads = True
+    at_once = 512
     request_queue_size = 1024
 
     def __init__(self, answers: Answers, path: str = SOCKET) -> None:
         self.answers = answers
         self._path = path
-        self._free = threading.BoundedSemaphore(AT_ONCE)
         _make_room(path)
         umask = os.umask(0o177)
         try:
@@ -39,32 +37,12 @@ class Listener(socketserver.ThreadingUnixStreamServer):
         finally:
             os.umask(umask)
 
-    def start(self) -> None:
-        """Begin to serve."""
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
     def stop(self) -> None:
         """Serve no more; who has no answer by now is hung up on when the process ends."""
         self.shutdown()
         self.server_close()
         with suppress(FileNotFoundError):
             os.unlink(self._path)
-
-    def process_request(self, *args: object) -> None:
-        """Serve a caller in a thread of its own, when there is one to spare."""
-        self._free.acquire()
-        super().process_request(*args)  # type: ignore[arg-type]  # passed on
-
-    def process_request_thread(self, *args: object) -> None:
-        """Serve a caller."""
-        try:
-            super().process_request_thread(*args)  # type: ignore[arg-type]  # passed on
-        finally:
-            self._free.release()
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of callers that go away."""
-        log.debug("a caller was lost")
 
 
 def _make_room(path: str) -> None:
