@@ -67,6 +67,19 @@ def write(path: str, value: Any) -> None:
             raise
 
 
+def remove(path: str, seen: os.stat_result) -> None:
+    """Remove the document, unless somebody has written it anew since it was `seen`.
+
+    Writers wait.  Raises OSError.
+    """
+    new = f"{path}.new"
+    with _claim(new):
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), seen):
+                os.unlink(path)
+        os.unlink(new)
+
+
 def _claim(path: str) -> BinaryIO:
     """Open a file for us alone, at its start; it may be there, as a killed writer left it."""
     while True:

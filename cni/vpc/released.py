@@ -8,7 +8,6 @@ on after a later ADD of the same attachment would.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -29,14 +28,14 @@ class Release:
     """
 
     path: str
+    file: os.stat_result
     network: str
     attachment: Attachment | None
     valid: frozenset[tuple[str, str]] = frozenset()
 
     def done(self) -> None:
-        """Remove the file."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
+        """Remove the file; not one that a program has written in its place."""
+        document.remove(self.path, self.file)
 
 
 def add(attachment: Attachment) -> None:
@@ -60,15 +59,15 @@ def pending() -> Iterator[Release]:
     for name in found:
         if name.endswith(".json"):
             path = f"{DIRECTORY}/{name}"
-            release = _read(path)
+            file = os.stat(path)  # before it is read: what comes later is another file
+            release = _read(path, file)
             if release is None:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
+                document.remove(path, file)
             else:
                 yield release
 
 
-def _read(path: str) -> Release | None:
+def _read(path: str, file: os.stat_result) -> Release | None:
     try:
         values = document.read(path, "release")
         section = Section(values if isinstance(values, dict) else {})
@@ -77,10 +76,11 @@ def _read(path: str) -> Release | None:
     except CniError:
         return None
     if container:
-        return Release(path, network, Attachment(network, container, section.string("ifname")))
+        attachment = Attachment(network, container, section.string("ifname"))
+        return Release(path, file, network, attachment)
     if section.get("valid") is None:
         return None
-    return Release(path, network, None, frozenset(pairs))
+    return Release(path, file, network, None, frozenset(pairs))
 
 
 def _valid(section: Section) -> list[Section]:

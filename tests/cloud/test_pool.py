@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from cni.attachment import Attachment
+from cni.vpc import released
 from tests import lab
 from tests.cloud.faults import Refusal
 from tests.cloud.node import Node
@@ -206,9 +208,6 @@ def test_gc_releases_what_is_not_valid_of_its_network(node: Node) -> None:
 
 
 def test_what_programs_left_is_done_before_the_next_request(node: Node) -> None:
-    from cni.attachment import Attachment
-    from cni.vpc import released
-
     node.settle()
     node.add_all(2)
     released.add(Attachment("vpc", "pod-0", "eth0"))
@@ -219,11 +218,21 @@ def test_what_programs_left_is_done_before_the_next_request(node: Node) -> None:
     assert list(released.pending()) == []
 
 
+def test_what_a_program_leaves_while_the_agent_works_is_done_next(node: Node) -> None:
+    node.settle()
+    node.add_all(2)
+    released.add_gc("vpc", [("pod-0", "eth0"), ("pod-1", "eth0")])
+
+    (first,) = released.pending()
+    released.add_gc("vpc", [("pod-0", "eth0")])
+    first.done()
+    node.answers.take_released()
+
+    assert set(node.pods) == {"pod-0"}
+
+
 @pytest.mark.parametrize("what", ["a GC", "its DEL"])
 def test_what_programs_left_never_takes_from_a_later_add(node: Node, what: str) -> None:
-    from cni.attachment import Attachment
-    from cni.vpc import released
-
     node.settle()
     if what == "a GC":
         released.add_gc("vpc", [])

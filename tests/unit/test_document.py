@@ -51,3 +51,16 @@ def test_a_writer_that_fails_leaves_the_old_one_and_nothing_else(
 
     assert os.listdir(tmp_path) == ["document.json"]
     assert document.read(str(path), "document") == "old"
+
+
+def test_removing_what_was_read_leaves_what_was_written_since(tmp_path: Path) -> None:
+    path = str(tmp_path / "document.json")
+    document.write(path, "old")
+    old = os.stat(path)
+    document.write(path, "new")
+
+    document.remove(path, old)
+    assert document.read(path, "document") == "new"
+
+    document.remove(path, os.stat(path))
+    assert os.listdir(tmp_path) == []
