@@ -131,14 +131,14 @@ def runtime_node(*cni_bins: Path) -> Iterator[Node]:
                 lambda: leftovers.processes(node.cgroup) == before.processes,
                 "the runtime's processes to end",
             )
-            lab.wait_until(lambda: leftovers.mount_points() == before.mounts)
-            after = leftovers.look(node.cgroup)
+            lab.wait_until(lambda: not leftovers.mounted_since(before.mounts))
+            mounts = leftovers.mounted_since(before.mounts)
+            cgroups = leftovers.cgroups(node.cgroup)
         finally:
             leftovers.tidy(node.cgroup)
-    assert after.mounts == before.mounts
+    assert mounts == []
     # no cgroup of a container: the parent is ours, podman and CRI-O keep some for their monitors
-    containers = {folder.name for folder in after.cgroups if "conmon" not in folder.name}
-    assert containers <= {node.cgroup}
+    assert {folder.name for folder in cgroups if "conmon" not in folder.name} <= {node.cgroup}
     assert not leftovers.cgroups(node.cgroup)
 
 

@@ -36,7 +36,7 @@ def untidy(node: Node) -> Iterator[None]:
     before = leftovers.mount_points()
     yield
     leftovers.tidy(node.cgroup)
-    for place in set(leftovers.mount_points()) - set(before):
+    for place in leftovers.mounted_since(before):
         lab.run(f"umount --lazy {place}")
 
 
