@@ -3,9 +3,11 @@
 The networks are CRI-O's own.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,24 @@ from tests.runtimes.traffic import ask
 
 CRIO = {name: one for name, one in conflists.shipped().items() if one.json["name"] == "crio"}
 ENDS = {"ended": signal.SIGTERM, "killed": signal.SIGKILL}
-MOMENTS = ("namespace", "lease", "link", "result")  # what of a pod is there, see `traces`
+MOMENTS = {  # the program that is held in the midst of ADD, and where
+    "before its ADD": ("bridge", "before"),
+    "with its lease": ("host-local", "after"),
+    "with all but the answer": ("bridge", "after"),
+}
+HELD = """#!/bin/sh
+hold() {{
+    [ "$CNI_COMMAND" = ADD ] && [ -p "$1" ] || return
+    echo >/run/held
+    cat "$1"
+}}
+hold /run/before
+answer=$({program})
+status=$?
+hold /run/after
+printf %s "$answer"
+exit $status
+"""
 RUNTIMES = ("namespace", "result")  # of these, what is the runtime's own
 
 
@@ -67,14 +86,15 @@ def test_a_pod_outlives_its_runtime_and_is_removed_by_the_next(
 
 
 @pytest.mark.usefixtures("untidy")
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("name", "where"), MOMENTS.values(), ids=list(MOMENTS))
 def test_what_a_pod_has_whose_runtime_was_killed_in_its_midst_is_taken_by_removal_or_gc(
-    moment: str, conflist: Conflist, runtime: Runtime
+    name: str, where: str, conflist: Conflist, runtime: Runtime, frozen_bin: Path
 ) -> None:
     first = runtime.run_sandbox("a")
     before, second = ours(), conflist.pod_addresses(2)
+    make_holdable(frozen_bin / name)
 
-    kill_in_the_midst_of_a_pod(runtime, moment)
+    kill_in_the_midst_of_a_pod(runtime, Path("/run", where))
     runtime.start()
     for sandbox_id in set(runtime.cri.sandboxes()) - {first.id}:
         runtime.remove_sandbox(sandbox_id)
@@ -86,23 +106,31 @@ def test_what_a_pod_has_whose_runtime_was_killed_in_its_midst_is_taken_by_remova
     assert runtime.run_sandbox("c").addresses != first.addresses
 
 
-def kill_in_the_midst_of_a_pod(runtime: Runtime, moment: str) -> None:
-    """Kill the runtime as soon as a pod has what `moment` says; what it has executed goes on."""
-    before = traces()
+def make_holdable(program: Path) -> None:
+    """Let `program` on the node wait at a FIFO, when there is one, in its ADD."""
+    script = Path("/run/holdable")
+    script.write_text(HELD.format(program=program))
+    script.chmod(0o755)
+    lab.mount(str(script), str(CNI_BIN / program.name), flags=lab.MS_BIND)
+
+
+def kill_in_the_midst_of_a_pod(runtime: Runtime, gate: Path) -> None:
+    """Kill the runtime when its program waits at `gate`; the program goes on then."""
+    os.mkfifo(gate)
     with ThreadPoolExecutor(1) as kubelet:
         call = kubelet.submit(runtime.cri.run_sandbox, "b", [])
-        leftovers.wait_for(
-            lambda: any(one.startswith(moment) for one in traces() - before), f"the pod's {moment}"
-        )
+        leftovers.wait_for(Path("/run/held").exists, "the program to be held")
         runtime.stop(signal.SIGKILL)
         assert call.exception()
+    gate.write_text("")
+    gate.unlink()
     leftovers.wait_for(lambda: not programs(runtime), "the programs of the chain to end")
 
 
 def programs(runtime: Runtime) -> list[str]:
     """List the programs of a chain that run on the node."""
     running = leftovers.processes(runtime.node.cgroup).values()
-    return [command for command in running if command.startswith(str(CNI_BIN))]
+    return [command for command in running if f"{CNI_BIN}/" in command]
 
 
 def collect_garbage(conflist: Conflist, *pods: Pod) -> None:
