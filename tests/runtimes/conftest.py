@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cni.programs import NAMES
+from tests.conflists import Conflist
 from tests.runtimes import crio, image
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.crio import Crio
@@ -41,6 +42,14 @@ def node(
     """The test is a node with the kindnet conflist; nothing of its runtimes may be left."""
     with runtime_node(frozen_bin, others_bin) as node:
         yield node
+
+
+@pytest.fixture
+def conflist(node: Node, request: pytest.FixtureRequest) -> Conflist:
+    """Return the conflist that is the node's network: what the test is parametrised by."""
+    found: Conflist = request.param
+    node.install(found.path)
+    return found
 
 
 @pytest.fixture

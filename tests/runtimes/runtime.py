@@ -75,10 +75,11 @@ class Runtime:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the daemon until the end of the block; end it and all its pods afterwards."""
-        self.start()
         try:
+            self.start()
             yield
-            self.remove_all()
+            if self.runs:
+                self.remove_all()
         finally:
             if self.runs:
                 self.stop()

@@ -14,7 +14,6 @@ from tests.runtimes.node import (
     NODE_6,
     OUTSIDE,
     OUTSIDE_6,
-    Node,
     Pod,
     rules_that_mention,
     traces,
@@ -29,14 +28,7 @@ ALL = conflists.own() | conflists.shipped()
 VPC = conflists.of_vpc()
 
 
-@pytest.fixture(params=ALL.values(), ids=list(ALL))
-def conflist(request: pytest.FixtureRequest, node: Node) -> Conflist:
-    """Return a conflist that is the node's network."""
-    found: Conflist = request.param
-    node.install(found.path)
-    return found
-
-
+@pytest.mark.parametrize("conflist", ALL.values(), ids=list(ALL), indirect=True)
 def test_pods_reach_what_the_conflist_promises_and_leave_nothing_but_the_bridge(
     conflist: Conflist, runtime: Runtime
 ) -> None:
@@ -47,7 +39,7 @@ def test_pods_reach_what_the_conflist_promises_and_leave_nothing_but_the_bridge(
     assert runtime.cri.addresses(first.id) == conflist.pod_addresses(1)
     assert_traffic(conflist, first, second)
     if ports:
-        assert_port(first, conflist.reflects and not runtime.maps_ports, second)
+        assert_port(first, second, reflects=conflist.reflects and not runtime.maps_ports)
     runtime.remove_sandbox(first.id)
     runtime.remove_sandbox(second.id)
 
@@ -69,7 +61,7 @@ def assert_traffic(conflist: Conflist, first: Pod, second: Pod) -> None:
             assert packets.seen_from(first.netns, "outside", (outside, 80)) == node
 
 
-def assert_port(pod: Pod, reflects: bool, other: Pod) -> None:  # noqa: FBT001
+def assert_port(pod: Pod, other: Pod, *, reflects: bool) -> None:
     """Fail unless WEB leads to `pod` from outside, from another pod and, if it `reflects`, itself.
 
     CRI-O's own port does not: it leaves the masquerading to a chain that a kubelet fills.

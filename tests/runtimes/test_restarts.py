@@ -40,13 +40,7 @@ exit $status
 """
 RUNTIMES = ("namespace", "result")  # of these, what is the runtime's own
 
-
-@pytest.fixture(params=CRIO.values(), ids=list(CRIO))
-def conflist(request: pytest.FixtureRequest, node: Node) -> Conflist:
-    """Return a conflist of CRI-O that is the node's network."""
-    found: Conflist = request.param
-    node.install(found.path)
-    return found
+pytestmark = pytest.mark.parametrize("conflist", CRIO.values(), ids=list(CRIO), indirect=True)
 
 
 @pytest.fixture
