@@ -20,7 +20,6 @@ from tests.agent.nodes.pki import Pki, make_pki
 from tests.deploy import image, manifests
 from tests.deploy.kubelet import Kubelet
 from tests.deploy.manifests import DEPLOY, Object
-from tests.runtimes import containerd as daemon
 from tests.runtimes import image as pods
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.node import CNI_BIN, NET_D, NODE, OUTSIDE, POD_CIDR, Node, runtime_node
@@ -161,7 +160,8 @@ def deployed(
         for conflist in NET_D.iterdir():
             conflist.unlink()
         try:
-            with daemon.running(node, images[0]) as runtime:
+            runtime = Containerd(node, images[0])
+            with runtime.running():
                 for archive in images[1:]:
                     runtime.load(archive)
                 environ = {"PATH": "/opt/pycni/bin"}

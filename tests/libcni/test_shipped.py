@@ -1,6 +1,6 @@
 """Conflists that others ship, to the letter, in one CNI_PATH with the reference's plugins.
 
-So are run those whose own runtime is not at hand: CRI-O's, nerdctl's and Nomad's.
+So are run those whose own runtime may not be at hand: CRI-O's, nerdctl's and Nomad's.
 """
 
 import json

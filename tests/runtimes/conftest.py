@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from cni.programs import NAMES
-from tests.runtimes import containerd as daemon
-from tests.runtimes import image
+from tests.conflists import Conflist
+from tests.runtimes import crio, image
 from tests.runtimes.containerd import Containerd
+from tests.runtimes.crio import Crio
 from tests.runtimes.node import Node, runtime_node
 from tests.runtimes.podman import Podman
+from tests.runtimes.runtime import Runtime
+
+RUNTIMES = [Containerd, Crio] if crio.IS_HERE else [Containerd]
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +45,26 @@ def node(
 
 
 @pytest.fixture
+def conflist(node: Node, request: pytest.FixtureRequest) -> Conflist:
+    """Return the conflist that is the node's network: what the test is parametrised by."""
+    found: Conflist = request.param
+    node.install(found.path)
+    return found
+
+
+@pytest.fixture
 def containerd(node: Node, image_archive: Path) -> Iterator[Containerd]:
     """Return a containerd that has just been started on the node."""
-    with daemon.running(node, image_archive) as runtime:
+    runtime = Containerd(node, image_archive)
+    with runtime.running():
+        yield runtime
+
+
+@pytest.fixture(params=RUNTIMES, ids=lambda kind: kind.__name__.lower())
+def runtime(node: Node, image_archive: Path, request: pytest.FixtureRequest) -> Iterator[Runtime]:
+    """Return a runtime for a kubelet's pods, each of those that this machine has."""
+    runtime: Runtime = request.param(node, image_archive)
+    with runtime.running():
         yield runtime
 
 

@@ -1,19 +1,16 @@
 """containerd 1.6: pods by `ctr run --cni`, and by the kubelet's interface."""
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests import lab
 from tests.runtimes import image
-from tests.runtimes.cri import Cri, HostPort
 from tests.runtimes.leftovers import wait_for
 from tests.runtimes.node import Node, Pod, is_recorded
+from tests.runtimes.runtime import Runtime
 from tests.runtimes.traffic import wait_until_served
 
 SOCKET = Path("/run/containerd/containerd.sock")
-LOG = Path("/run/containerd.log")
 # Without CAP_SYS_RESOURCE no score may be lowered; an AppArmor profile would be the machine's.
 CONFIG = f"""
 version = 2
@@ -24,14 +21,20 @@ version = 2
 """
 
 
-class Containerd:
-    """A containerd that runs; it loads /etc/cni/net.d and /opt/cni/bin, its defaults."""
+class Containerd(Runtime):
+    """A containerd on `node` with the image of `archive`."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.cri = Cri(SOCKET, node.cgroup)
-        self._sandboxes: list[str] = []
+    def __init__(self, node: Node, archive: Path) -> None:
+        config = Path("/run/containerd.toml")
+        config.write_text(CONFIG)
+        super().__init__(node, SOCKET, ["containerd", f"--config={config}"])
+        self._archive = archive
         self._pods: dict[str, subprocess.Popen[str]] = {}
+
+    def start(self) -> None:
+        """Start the daemon; it has the image of all pods."""
+        super().start()
+        self.load(self._archive)
 
     def load(self, archive: Path) -> None:
         """Import the image for `ctr` and, by their own namespace, for the kubelet's pods."""
@@ -67,50 +70,10 @@ class Containerd:
         lab.run(f"ctr task kill --signal SIGKILL {name}", check=False)
         return client.communicate(timeout=60)[1]
 
-    def run_sandbox(self, name: str, ports: list[HostPort] | None = None) -> Pod:
-        """Run a pod as a kubelet does; it serves by itself, there is no container in it."""
-        sandbox_id = self.cri.run_sandbox(name, ports or [])
-        self._sandboxes.append(sandbox_id)
-        pod = self.node.pod(sandbox_id)
-        wait_until_served(pod.netns)
-        return pod
-
-    def remove_sandbox(self, sandbox_id: str) -> None:
-        """Stop and forget a pod as a kubelet does."""
-        self.cri.stop_sandbox(sandbox_id)
-        self.cri.remove_sandbox(sandbox_id)
-        self._sandboxes.remove(sandbox_id)
-
     def remove_all(self) -> None:
         """End whatever a test has left running."""
         for name in list(self._pods):
             self.end(name)
             # when ADD was refused, `ctr` has left the task behind
             lab.run(f"ctr task delete --force {name}", check=False)
-        for sandbox_id in list(self._sandboxes):
-            self.remove_sandbox(sandbox_id)
-
-
-@contextmanager
-def running(node: Node, archive: Path) -> Iterator[Containerd]:
-    """Start containerd with the image of `archive`; end it and all its pods afterwards."""
-    config = Path("/run/containerd.toml")
-    config.write_text(CONFIG)
-    with LOG.open("w") as log:
-        daemon = subprocess.Popen(["containerd", "--config", config], stdout=log, stderr=log)
-    try:
-        wait_for(lambda: _serves(daemon), "containerd to listen")
-        runtime = Containerd(node)
-        try:
-            runtime.load(archive)
-            yield runtime
-        finally:
-            runtime.remove_all()
-    finally:
-        daemon.terminate()
-        daemon.wait(timeout=60)
-
-
-def _serves(daemon: subprocess.Popen[bytes]) -> bool:
-    assert daemon.poll() is None, LOG.read_text()
-    return "Server:" in lab.run("ctr version", check=False)
+        super().remove_all()

@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+LOGS = "/run/logs"
 Value = int | str | bytes
 
 
@@ -32,13 +33,44 @@ class Cri:
     socket: Path
     cgroup: str
 
+    def answers(self) -> bool:
+        """Tell whether the runtime is there."""
+        try:
+            self.call("Version", b"")
+        except CriError:
+            return False
+        return True
+
+    def network_is_ready(self) -> bool:
+        """Tell whether the runtime has a network for pods: without one the node is not Ready."""
+        (status,) = decode(self.call("Status", b""))[1]
+        conditions = {decode(one)[1][0]: decode_numbers(one).get(2, 0) for one in decode(status)[1]}
+        return bool(conditions[b"NetworkReady"])
+
+    def sandboxes(self) -> list[str]:
+        """Return the IDs of all pod sandboxes that the runtime knows."""
+        found = decode(self.call("ListPodSandbox", b"")).get(1, [])
+        return [decode(sandbox)[1][0].decode() for sandbox in found]
+
     def run_sandbox(self, name: str, ports: list[HostPort]) -> str:
         """Run a pod sandbox in the namespace `default`; return its ID."""
-        metadata = message((1, name), (2, f"uid-{name}"), (3, "default"))
-        linux = message((1, f"/{self.cgroup}"))
-        mappings = [(5, _port_mapping(port)) for port in ports]
-        config = message((1, metadata), (2, name), *mappings, (8, linux))
+        config = self._sandbox(name, ports)
         return decode(self.call("RunPodSandbox", message((1, config))))[1][0].decode()
+
+    def run_container(self, sandbox_id: str, name: str, image: str) -> None:
+        """Run what `image` says in the sandbox called `name`."""
+        linux = message((2, message((3, _namespaces()))))
+        named = (1, message((1, name))), (2, message((1, image))), (11, f"{name}.log")
+        container = message(*named, (15, linux))
+        request = message((1, sandbox_id), (2, container), (3, self._sandbox(name, [])))
+        created = decode(self.call("CreateContainer", request))[1][0]
+        self.call("StartContainer", message((1, created)))
+
+    def _sandbox(self, name: str, ports: list[HostPort]) -> bytes:
+        metadata = message((1, name), (2, f"uid-{name}"), (3, "default"))
+        mappings = [(5, _port_mapping(port)) for port in ports]
+        linux = message((1, f"/{self.cgroup}"), (2, message((1, _namespaces()))))
+        return message((1, metadata), (2, name), (3, LOGS), *mappings, (8, linux))
 
     def addresses(self, sandbox_id: str) -> tuple[str, ...]:
         """Return the sandbox's addresses as the kubelet is told, the pod's own address first."""
@@ -73,6 +105,11 @@ class Cri:
         if not re.search(r"^grpc-status: 0\s*$", headers, re.MULTILINE):
             raise CriError(f"{method}: {headers}")
         return done.stdout[5:]
+
+
+def _namespaces() -> bytes:
+    """Return NamespaceOption of a kubelet's pod: containers share all but their process IDs."""
+    return message((2, 1))
 
 
 def _port_mapping(port: HostPort) -> bytes:

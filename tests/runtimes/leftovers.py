@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ def mount_points() -> list[str]:
     """List where something is mounted in this mount namespace."""
     text = Path("/proc/thread-self/mountinfo").read_text()
     return sorted(line.split()[4] for line in text.splitlines())
+
+
+def mounted_since(before: list[str]) -> list[str]:
+    """List where more is mounted than `before`.
+
+    Less may be: when the machine removes a directory, the mounts on it go in every namespace.
+    """
+    return sorted((Counter(mount_points()) - Counter(before)).elements())
 
 
 def processes(parent: str) -> dict[int, str]:
