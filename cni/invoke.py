@@ -120,14 +120,18 @@ def is_ours(program: str) -> bool:
     """Tell whether `program` is a file of the suite that runs now.
 
     All programs of the suite are one file under several names; a copy of the folder may have
-    lost the hard links, and another suite's program may have been copied over one of ours.
+    lost the hard links, and another suite's program may have been copied over one of ours.  Our
+    own file is "ptp (deleted)" when an installation replaced it before we asked for its name.
     """
     own = sys.executable if getattr(sys, "frozen", False) else sys.argv[0]
     if os.path.basename(program) not in PROGRAMS:
         return False
-    if not os.path.samefile(os.path.dirname(own) or ".", os.path.dirname(program) or "."):
+    try:
+        if not os.path.samefile(os.path.dirname(own) or ".", os.path.dirname(program) or "."):
+            return False
+        return os.stat(own).st_size == os.stat(program).st_size
+    except FileNotFoundError:
         return False
-    return os.stat(own).st_size == os.stat(program).st_size
 
 
 def _environment(request: Request) -> dict[str, str]:

@@ -25,6 +25,7 @@ from cni.request import Request, read_config
 from cni.result import Result, dump, render
 
 TEXT_MAX = 800  # characters of a message, and of its details
+STOPS = (signal.SIGTERM, signal.SIGINT)
 STDIN_MAX = 4 << 20  # bytes; containerd reads conflists up to 2 MiB
 
 
@@ -66,7 +67,7 @@ CODE_OF: tuple[tuple[type[BaseException], Code], ...] = (
 def main(name: str) -> int:
     """Be the program `name`: return its exit status."""
     logging.basicConfig(stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s")
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, _stop)
     verb = os.environ.get("CNI_COMMAND", "")
     if not verb:
@@ -85,7 +86,12 @@ def main(name: str) -> int:
 
 
 def _stop(number: int, _frame: object) -> NoReturn:
-    """Turn SIGTERM into an exception: without that no undo would run."""
+    """Turn SIGTERM into an exception: without that no undo would run.
+
+    A second one does not stop the undo.  It is heard, not ignored: what we execute would ignore it.
+    """
+    for each in STOPS:
+        signal.signal(each, lambda *_: None)
     raise SystemExit(128 + number)
 
 

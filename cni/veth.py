@@ -158,14 +158,26 @@ def delete(attachment: Attachment, container_netns: str) -> None:
     """Remove the pair; it may be gone.
 
     By the host's end first: that needs no namespace.  A pair that the reference plugins made
-    has another name there, so its end in the container is looked for too.
+    has another name there, so its end in the container is looked for too; that of another
+    attachment stays, which the ADD was refused for.
     """
     if link.delete("", attachment.host_ifname) or not container_netns:
         return
-    with Netlink(ROUTE, container_netns) as container:
+    with sockets(container_netns) as (host, container):
         found = link.get(container, attachment.ifname)
-    if found is not None and found.kind == "veth":
-        link.delete(container_netns, attachment.ifname)
+        if found is None or found.kind != "veth" or _is_attachments(host, found):
+            return
+    link.delete(container_netns, attachment.ifname)
+
+
+def _is_attachments(host: Netlink, end: Link) -> bool:
+    """Tell whether the other end of a container's pair says whose it is, as `add` lets it."""
+    other = link.get_by_index(host, end.peer)
+    return other is not None and other.peer == end.index and _is_owner(other.alias)
+
+
+def _is_owner(alias: str) -> bool:
+    return alias.count("/") == 2
 
 
 def collect(network: str, valid: Container[str]) -> None:
@@ -210,7 +222,7 @@ def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
     owner = found.alias
     if owner.startswith(f"{network_key(network)}/"):
         link.delete("", found.name)
-    elif owner.count("/") == 2:
+    elif _is_owner(owner):
         msg = f"cannot use address {address}: {found.name} of {owner} has it"
         details = "two networks share a range: give each its own, or DEL that attachment"
         raise CniError(Code.ALREADY_ATTACHED, msg, details)

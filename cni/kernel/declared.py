@@ -5,7 +5,6 @@ as it was made, by this process or by one before it.
 """
 
 import hashlib
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,7 +26,6 @@ from cni.kernel.nftset import Point, Set
 CHAIN_HOOK, CHAIN_POLICY, CHAIN_TYPE = 4, 5, 7  # NFTA_CHAIN_*
 HOOK_NUMBER, HOOK_PRIORITY = 1, 2  # NFTA_HOOK_*
 USERDATA, COMMENT = 7, 0  # NFTA_RULE_USERDATA, NFTNL_UDATA_RULE_COMMENT
-SO_SNDBUFFORCE, SEND_BUFFER = 32, 4 << 20  # bytes: a table with 5,000 nodes is one batch
 Elements = Mapping[Set, frozenset[Point]]
 Text = tuple[str, str, tuple[Expression, ...]]  # of a rule: chain, comment, expressions
 
@@ -102,7 +100,7 @@ class Keeper:
         """
         known, self._known = self._known, None
         goal = _goal(wanted)
-        with _Socket(NETFILTER) as netlink:
+        with Netlink(NETFILTER) as netlink:
             if full or known is None:
                 known = _read(netlink, wanted)
             if (known.chains, known.rules) != (goal.chains, goal.rules):
@@ -113,14 +111,6 @@ class Keeper:
         self._known = goal
         self.count = len(wanted.rules) + sum(map(len, goal.elements.values()))
         return changed
-
-
-class _Socket(Netlink):
-    """A socket for large batches: each is one message to the kernel."""
-
-    def __init__(self, family: int) -> None:
-        super().__init__(family)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
 
 
 def _goal(wanted: Declared) -> _Found:

@@ -12,6 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -33,6 +34,8 @@ SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK, GET_STRICT_CHK = 270, 1, 10, 11, 
 ACK_TLVS = 0x200  # flag of an error message: attributes follow
 ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
 TOGETHER = 100  # requests: all may be refused, and a socket has room for 200 answers or so
+SEND = 1 << 16  # bytes that a socket takes at once as it comes; for more its buffer is made larger
+SO_SNDBUFFORCE = 32
 RECEIVE = 1 << 16  # bytes: more than any chunk of a dump; malloc(3) asks the kernel for larger ones
 
 
@@ -130,30 +133,28 @@ class Netlink:
             self._socket.close()
 
     def do(self, *requests: Request) -> None:
-        """Send `requests` together; the kernel serves them in order.  Raises the first refusal."""
-        if requests:  # the kernel refuses an empty message
-            self._transact(requests, frozenset())
+        """Send `requests`; the kernel serves them in order.  Raises the first refusal."""
+        for at in range(0, len(requests), TOGETHER):
+            if refusals := self.do_each(requests[at : at + TOGETHER]):
+                raise refusals[min(refusals)]
 
     def do_batch(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
         """Send `requests` as one transaction: the kernel does all of them or none."""
-        # what is wrong with the whole is said of its first message
-        self._transact((begin, *requests, end), frozenset((0, len(requests) + 1)))
-
-    def _transact(self, requests: Sequence[Request], silent: frozenset[int]) -> None:
-        first = self._sequence + 1
-        self._send(requests, [0 if n in silent else ACK for n in range(len(requests))])
-        waiting = {first + n for n in range(len(requests)) if n not in silent}
+        batch = (begin, *requests, end)
+        first, last = self._sequence + 1, self._sequence + len(requests) + 1
+        self._send(batch, [*(0 for _ in requests), ACK, 0])
         refusals: dict[int, KernelError] = {}
-        while waiting:
-            for kind, flags, sequence, payload in self._receive():
-                if kind == ERROR and first <= sequence < first + len(requests):
-                    waiting.discard(sequence)
-                    if error := _refusal(requests[sequence - first], flags, payload):
-                        refusals[sequence] = error
-                        if sequence - first in silent:
-                            raise error
+        answered = False
+        for kind, flags, sequence, payload in self._answers():
+            if kind == ERROR and first <= sequence <= last:
+                answered = answered or sequence == last
+                # what is wrong with the whole is said of its first message
+                if error := _refusal(batch[sequence - first], flags, payload):
+                    refusals[sequence] = error
         if refusals:
             raise refusals[min(refusals)]
+        if not answered:
+            raise KernelError(errno.ENOBUFS, end.what, "no answer")
 
     def do_each(self, requests: Sequence[Request]) -> dict[int, KernelError]:
         """Send up to TOGETHER `requests`, in order; return the refusals, by position."""
@@ -171,15 +172,11 @@ class Netlink:
                     refusals[sequence - first] = error
         return refusals
 
-    def get(self, request: Request, answer: type[Any]) -> Any:
-        """Return the one object that `request` asks for, decoded as `answer`.
+    def ask(self, request: Request) -> bytes:
+        """Return the payload of the one object that `request` asks for.
 
         Raises KernelError with ENODEV, ENOENT … when it is not there.
         """
-        return decode(answer, self.ask(request))
-
-    def ask(self, request: Request) -> bytes:
-        """Return the payload of the one object that `request` asks for; raises as `get`."""
         self._send([request], [0])
         for kind, flags, _, payload in self._receive():
             if kind == ERROR:
@@ -221,11 +218,28 @@ class Netlink:
         for request, more in zip(requests, flags, strict=True):
             self._sequence += 1
             data += request.encode(self._sequence, more)
+        if len(data) > SEND:
+            with suppress(PermissionError):  # then the kernel says that it is too much
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(data))
         self._socket.send(data)
 
-    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def _answers(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield what the kernel has said: it has done all when send(2) returns.
+
+        Where there was no room for all the answers, the last ones are lost.
+        """
+        while True:
+            try:
+                yield from self._receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+    def _receive(self, how: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
         """Yield (type, flags, sequence, payload) of the messages of one datagram."""
-        data = self._socket.recv(RECEIVE)
+        data = self._socket.recv(RECEIVE, how)
         offset = 0
         while offset + HEADER.size <= len(data):
             length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)

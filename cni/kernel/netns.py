@@ -4,12 +4,14 @@ import ctypes
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703
 OWN = "/proc/thread-self/ns/net"
+PATIENCE_S, PAUSE_S = 2.0, 0.002
 
 
 def exists(path: str) -> bool:
@@ -60,35 +62,44 @@ def entered(path: str) -> Iterator[None]:
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Keep others from being `alone` in our namespace within the block: we use what is common."""
-    with _lock(fcntl.LOCK_SH):
+    """Keep others from being `alone` in our namespace within the block: we use what is common.
+
+    They are so for milliseconds.  But anybody in the namespace, a pod on the host's network too,
+    can open its file and lock it for ever: after PATIENCE_S the block begins all the same.
+    """
+    with _lock(fcntl.LOCK_SH, PATIENCE_S):
         yield
 
 
 @contextmanager
 def alone() -> Iterator[bool]:
     """Yield whether nobody uses what is common in our namespace, nor will within the block."""
-    with _lock(fcntl.LOCK_EX | fcntl.LOCK_NB) as got:
+    with _lock(fcntl.LOCK_EX) as got:
         yield got
 
 
 @contextmanager
-def _lock(operation: int) -> Iterator[bool]:
+def _lock(operation: int, patience: float = 0.0) -> Iterator[bool]:
     """Lock the namespace's own file, which is the same for all who are in it; yield whether we do.
 
     Unlocked by name at the end: a child that outlives the block has the file open too.
     """
     fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(fd, operation)
-            got = True
-        except BlockingIOError:
-            got = False
-        yield got
+        yield _try_to_lock(fd, operation, time.monotonic() + patience)
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
+
+
+def _try_to_lock(fd: int, operation: int, deadline: float) -> bool:
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, operation | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(PAUSE_S)
 
 
 def _setns(fd: int) -> None:

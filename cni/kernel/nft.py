@@ -27,6 +27,8 @@ BATCH_BEGIN, BATCH_END = 16, 17  # NFNL_MSG_BATCH_*
 INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10  # NFPROTO_*
 DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5  # verdicts: NF_DROP, NFT_JUMP ...
 GENERATION = struct.Struct("=Bxxx")  # nfgenmsg: family
+GENERATION_ID = slice(2, 4)  # of nfgenmsg, in what the kernel lists
+LISTS = 50  # of which one is whole, as a rule the first: transactions are short
 # NFTA_*: the table is 1 of all, the name 2 of sets and elements, and of rules their chain's
 TABLE, NAME, RULE_HANDLE = 1, 2, 3
 CHAIN_NAME = 3
@@ -175,13 +177,22 @@ def text_of(value: bytes) -> str:
 
 
 def dump_if_there(netlink: Netlink, request: Request) -> list[bytes]:
-    """Return what `request` lists; nothing when the table, chain or set is not there."""
-    try:
-        return list(netlink.dump(request))
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return []
-        raise
+    """Return what `request` lists; nothing when the table, chain or set is not there.
+
+    The kernel lists in chunks, and finds the next one by counting: what goes meanwhile hides as
+    many others.  So a list that spans two generations of the tables is asked for again.
+    """
+    payloads: list[bytes] = []
+    for _ in range(LISTS):
+        try:
+            payloads = list(netlink.dump(request))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise
+        if len({payload[GENERATION_ID] for payload in payloads}) <= 1:
+            break
+    return payloads
 
 
 # expressions of rules

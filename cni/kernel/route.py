@@ -28,6 +28,8 @@ UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
 BOOT = 3  # RTPROT_BOOT, as `ip route` and the reference plugins
 UNICAST = 1  # RTN_UNICAST
 ONLINK = 4  # RTNH_F_ONLINK
+# no route, or one that is unreachable, blackhole or prohibit
+NOWHERE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES)
 FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what it resolves to
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 6, 7, 8
 RTA_MULTIPATH, RTA_TABLE = 9, 15
@@ -111,13 +113,13 @@ def _request(verb: str, kind: int, request_flags: int, route: Route) -> Request:
 
 
 def match(rtnl: Netlink, address: IPAddress) -> Route | None:
-    """Return the routing table's entry for packets to `address`; None when unreachable."""
+    """Return the routing table's entry for packets to `address`; None when they go nowhere."""
     message = RTMSG.pack(FAMILY[address.version], address.max_prefixlen, 0, 0, 0, 0, FIB_MATCH)
     message += attribute(RTA_DST, address.packed)
     try:
         return next(_routes(rtnl.ask(Request(f"get route {address}", RTM_GETROUTE, 0, message))))
     except KernelError as error:
-        if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        if error.errno in NOWHERE:
             return None
         raise
 

@@ -42,7 +42,7 @@ class Stream:
         self._ear.bind(("", 9100))
         self._ear.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         self._ear.settimeout(0)
-        self._end = threading.Event()
+        self._end, self._ended = threading.Event(), threading.Event()
         self.sent = 0
 
     def send(self) -> None:
@@ -50,10 +50,12 @@ class Stream:
         while not self._end.wait(0.001):
             self._mouth.sendto(b"%d" % self.sent, self._to)
             self.sent += 1
+        self._ended.set()
 
     def lost(self) -> int:
         """Return how many did not come."""
         self._end.set()
+        self._ended.wait()  # it may have been about to send one more
         got: set[bytes] = set()
         lab.wait_until(lambda: self._heard(got) == self.sent, 1)
         return self.sent - len(got)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +36,21 @@ def test_who_was_alone_can_be_so_again_though_a_child_is_still_at_work() -> None
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert (first, second) == (True, True)
+
+
+def test_nobody_on_the_hosts_network_can_keep_pods_from_their_bridge(suite: lab.Suite) -> None:
+    """Whoever is in a network namespace may lock its file."""
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    holding = f"{nobody} flock /proc/self/ns/net sh -c 'echo held; read line'"
+    words = shlex.split(holding)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+
+        add(suite, gateway(), "pod")
+
+        assert holder.poll() is None
+        holder.communicate()
 
 
 # another address

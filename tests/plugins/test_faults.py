@@ -5,6 +5,7 @@ between two lines of one kernel request or one lease is SIGKILL's business.
 """
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -15,6 +16,7 @@ import ipam.host_local
 import plugins.aws_vpc
 import plugins.bridge
 import plugins.ptp
+from cni import veth
 from cni.kernel import firewall, leftovers, netns
 from tests import faults, lab, networks
 from tests.networks import Json
@@ -265,3 +267,29 @@ def test_a_pod_may_go_at_any_line_while_its_bridge_is_made_again(imported: lab.S
         ).ok()
         for pod in ("one", "pod"):
             verb(imported, "DEL", conf, pod).ok()
+
+
+def _be_stopped_twice() -> None:
+    """Let a signal come when the pair is there, and another one when it is to go again."""
+    for name in ("get", "delete"):
+        setattr(veth, name, _signalled(getattr(veth, name)))
+
+
+def _signalled(step: Callable[..., object]) -> Callable[..., object]:
+    def run(*given: object) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        return step(*given)
+
+    return run
+
+
+def test_a_second_signal_does_not_stop_the_undo(imported: lab.Suite) -> None:
+    """An operator presses Ctrl-C twice; a runtime that loses patience asks, then hangs up."""
+    environment = imported.environment("ADD", netns=lab.add_netns("pod"))
+    text = json.dumps(networks.ptp()).encode()
+
+    program = imported.bin_dir / "ptp"
+    reply = lab.run_forked(program, environment, text, _be_stopped_twice).failed(999)
+
+    assert reply.json["msg"] == "stopped by a signal"
+    assert (veths(), leases()) == ([], set())

@@ -12,6 +12,7 @@ from tests.pods import elements, outside
 pytestmark = pytest.mark.usefixtures("host")
 NODE, FAR = "172.18.0.1", "172.18.0.2"
 DUAL = ("10.244.0.0/24", "fd00:10:244::/64")
+BOTH = ("tcp", "udp")
 
 
 def add(suite: lab.Suite, pod: str, *mappings: networks.Json, **keys: Any) -> Any:
@@ -217,6 +218,20 @@ def test_del_after_the_port_went_to_another_pod_takes_nothing(suite: lab.Suite) 
     verb(suite, "DEL", conf, "one").ok()
 
     assert packets.reachable("", "two", ("127.0.0.1", 8080), listen=80)
+
+
+def test_a_pod_may_have_thousands_of_ports_and_lose_them_to_another(suite: lab.Suite) -> None:
+    """More than a socket has room for as it comes: what is sent, the answers, the refusals."""
+    ports = [mapping(port, protocol=kind) for port in range(20000, 20600) for kind in BOTH]
+    conf = add(suite, "one", *ports, subnets=DUAL)
+    assert elements().count("kindnet/one/eth0") == 4 * len(ports)
+
+    add(suite, "two", *ports, subnets=DUAL)
+    assert elements().count("kindnet/two/eth0") == 4 * len(ports)
+    assert "kindnet/one/eth0" not in elements()
+
+    suite.call("portmap", "GC", networks.gc(conf)).ok()
+    assert elements() == ""
 
 
 def test_two_interfaces_of_one_container_are_apart(suite: lab.Suite) -> None:

@@ -342,6 +342,19 @@ def test_a_reused_address_goes_to_the_new_pod(suite: lab.Suite) -> None:
     assert "kindnet/new/eth0" in elements()
 
 
+@pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable"])
+def test_a_host_may_drop_what_is_for_no_pod(suite: lab.Suite, kind: str) -> None:
+    """As routers do that announce the pods' network: a pod is more than the route around it."""
+    lab.run(f"ip route add {kind} 10.244.0.0/16")
+    lab.run(f"ip -6 route add {kind} fd00:10:244::/48")
+
+    result = add(suite, networks.ptp(*SUBNETS["dual stack"]), "pod")
+    portmap = networks.portmap(result, networks.mapping(8080))
+    suite.call("portmap", "ADD", portmap, netns=lab.netns_path("pod"), containerid="pod").ok()
+
+    assert packets.reachable("", "pod", ("127.0.0.1", 8080), listen=80)
+
+
 def test_an_address_of_another_network_is_refused_by_name(suite: lab.Suite) -> None:
     add(suite, networks.ptp("10.244.0.0/30"), "old")
     lab.add_netns("new")

@@ -242,3 +242,12 @@ def test_another_suites_program_is_not_ours(suite: Path) -> None:
     assert not is_ours(theirs)
     assert not is_ours(f"{suite}/host-local")
     assert not is_ours(foreign)
+
+
+def test_a_program_that_was_replaced_since_it_started_has_no_suite_to_call(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What /proc/self/exe says of it; its delegates are executed."""
+    monkeypatch.setattr(sys, "argv", [f"{suite}/ptp (deleted)"])
+
+    assert not is_ours(f"{suite}/host-local")
