@@ -110,6 +110,23 @@ def test_throttling_slows_the_node_down_and_ends(tmp_path: Path) -> None:
         node.assert_whole()
 
 
+def test_a_node_that_is_throttled_sleeps_although_an_address_is_cool_by_now(small: Node) -> None:
+    small.settle()
+    small.add_all(2)
+    small.settle()
+    small.delete("pod-0")
+    small.keeper.turn()
+    small.desk.look_now = True
+
+    turns, end = 0, small.clock.monotonic() + 300
+    with small.cloud.faults.always("*", Refusal("RequestLimitExceeded", status=503)):
+        while small.clock.monotonic() < end:
+            small.clock.sleep(small.keeper.turn())
+            turns += 1
+
+    assert turns < 200
+
+
 def test_a_subnet_without_addresses_is_left_alone_and_another_is_used(tmp_path: Path) -> None:
     with running(tmp_path, kind="t3.small", cidr="10.0.1.0/28") as node:
         node.cloud.occupy("10.0.1.0/28", leave=4)

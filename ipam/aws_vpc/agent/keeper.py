@@ -86,7 +86,8 @@ class Keeper:
         pauses = [self._pace.tick]
         if (left := desk.patience.next()) is not None:
             pauses.append(left)
-        if self.planned and self.planned.again is not None:
+        # while all calls wait, nothing is planned anew
+        if self.planned and self.planned.again is not None and desk.patience.ready():
             pauses.append(self.planned.again - now)
         if desk.ledger.suspects:
             pauses.append(looking.CONFIRM)
