@@ -279,6 +279,17 @@ def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path
     assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 9001
 
 
+def test_a_role_that_the_node_gets_after_its_start_is_used(agent: Agent) -> None:
+    agent.cloud.wishes.refuse["/latest/meta-data/iam"] = 404
+    agent.start()
+    assert lab.wait_until(lambda: "no credentials" in agent.log.read_text(), 30)
+
+    agent.cloud.wishes.refuse.clear()
+
+    agent.wait_ready()
+    assert "address" in ask("ADD", "pod-1")
+
+
 @pytest.mark.usefixtures("served")
 def test_what_a_program_got_that_is_gone_is_taken_back() -> None:
     """Its DEL may have come before its ADD was served; an ADD before it stays."""
