@@ -88,6 +88,7 @@ class Ec2:
         self._id, self._zone = read("instance-id"), read("placement/availability-zone")
         own = f"{MACS}/{read('mac')}"
         self._vpc, self._own_subnet = read(f"{own}/vpc-id"), read(f"{own}/subnet-id")
+        self._groups = list(self._metadata.lines(f"{own}/security-group-ids"))
         return Node(self._id, self._type(read("instance-type")), self._vpc, self.vpc_cidrs())
 
     def vpc_cidrs(self) -> tuple[str, ...]:
