@@ -7,6 +7,7 @@ import pytest
 
 from cni.attachment import Attachment
 from cni.vpc import released
+from ipam.aws_vpc.agent.intents import Freeing
 from tests import lab
 from tests.cloud.faults import Refusal
 from tests.cloud.node import Node
@@ -184,6 +185,30 @@ def test_after_a_reboot_the_addresses_of_its_pods_cool_down(small: Node) -> None
     assert small.pods == {}
     assert len(small.ledger.book.state.cooling) == 2
     small.assert_whole()
+
+
+def test_a_node_with_a_copy_of_anothers_disk_has_nothing_of_that_one(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    before = small.cloud.blocks(small.instance)
+    secondary = next(eni for eni in small.ledger.book.state.enis if not eni.primary)
+    with small.ledger.lock:
+        small.ledger.set_intent(Freeing(secondary.name), secondary.name)
+    other = small.cloud.instance(small.cloud.subnet("10.0.2.0/24"), "t3.small")
+
+    boot = replace(small.boot, name="another")
+    copy = Node(small.cloud, other, small.url, small.path, small.variables, boot=boot)
+    copy.settle()
+    copy.add_all(1)
+    copy.settle()
+
+    assert copy.blocks == small.cloud.blocks(other)
+    assert {card.name for card in copy.host.cards} == set(copy.blocks)
+    assert small.cloud.blocks(small.instance) == before
+    copy.restart()
+    copy.settle()
+    assert set(copy.pods) == {"pod-0"}
 
 
 def test_a_requested_address_is_given_if_it_is_here(node: Node) -> None:

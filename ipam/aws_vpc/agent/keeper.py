@@ -108,6 +108,8 @@ class Keeper:
                 desk.problem = error
                 desk.patience.wait("start", self._pace.old)
                 return
+            with desk.ledger.lock:
+                desk.ledger.belong_to(node.name)
             desk.node, desk.problem = node, None
             log.info("%s is a %s", node.name, node.instance.name)
         if desk.node:
