@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from cni.vpc.client import SOCKET
 from tests import lab
 from tests.cloud.agent import RECORD, Agent, ask, on_host, raw
+from tests.cloud.faults import Refusal
 
 READY = "http://127.0.0.1:9474/readyz"
 
@@ -277,6 +280,18 @@ def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path
 
     assert lab.wait_until(conflist.exists, 90), agent.log.read_text()
     assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 9001
+
+
+def test_why_the_node_is_not_ready_is_told_once(agent: Agent) -> None:
+    with agent.cloud.faults.always("*", Refusal("UnauthorizedOperation")):
+        agent.start()
+        assert lab.wait_until(lambda: "0 s ago: UnauthorizedOperation" in agent.log.read_text(), 30)
+        for _ in range(5):
+            time.sleep(1)
+            assert ask("DEL", "nobody") == {}  # the keeper takes a turn
+
+    lines = [one for one in agent.log.read_text().splitlines() if "not ready" in one]
+    assert len({re.sub(r"\d+ s ago", "", one) for one in lines}) == len(lines)
 
 
 def test_a_role_that_the_node_gets_after_its_start_is_used(agent: Agent) -> None:

@@ -2,11 +2,12 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ from ipam.aws_vpc.cloud import Cloud, variables
 log = logging.getLogger(__name__)
 SDK = "aws"  # the folder of the build's libraries that has it (pycni.spec)
 STUCK = 120.0  # seconds without a turn: every call of the cloud ends in 15
+AGE = re.compile(r"\d+ s (ago|more)")  # what no two turns say alike
 
 
 class Role:
@@ -81,10 +83,10 @@ class Role:
         except OSError as error:
             log.error("cannot take what was released: %s", error)  # noqa: TRY400
         self._kernel.mend()
-        reasons = tuple(self._lacks())
-        if reasons != self.reasons:
-            log.info("%s", f"not ready: {'; '.join(reasons)}" if reasons else "ready")
-        self.reasons = reasons
+        before, self.reasons = self.reasons, tuple(self._lacks())
+        if _ageless(self.reasons) != _ageless(before):
+            text = f"not ready: {'; '.join(self.reasons)}" if self.reasons else "ready"
+            log.info("%s", text)
         self._say()
         self._service.ensure()
 
@@ -135,6 +137,11 @@ class Role:
     def _metrics(self) -> Answer:
         repairs = dict(self._kernel.repairs)  # another thread counts on
         return 200, figures.text(self._keeper, self._answers, repairs, ready=not self.reasons)
+
+
+def _ageless(reasons: Iterable[str]) -> list[str]:
+    """Return the reasons without how long ago something was, or will be."""
+    return [AGE.sub("", one) for one in reasons]
 
 
 def _cloud(name: str, named: variables.Variables) -> Cloud:
