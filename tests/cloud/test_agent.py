@@ -1,5 +1,6 @@
 """The role vpc as processes, on a host with a cloud."""
 
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 from cni.vpc.client import SOCKET
 from tests import lab
 from tests.cloud.agent import RECORD, Agent, ask, on_host, raw
-from tests.cloud.faults import Refusal
+from tests.cloud.faults import ERROR, Refusal
 
 READY = "http://127.0.0.1:9474/readyz"
 
@@ -283,15 +284,26 @@ def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path
 
 
 def test_why_the_node_is_not_ready_is_told_once(agent: Agent) -> None:
-    with agent.cloud.faults.always("*", Refusal("UnauthorizedOperation")):
+    numbers = itertools.count()
+
+    class Denied(Refusal):
+        """What EC2 says when the role lacks a permission."""
+
+        @property
+        def body(self) -> str:
+            encoded = f"Encoded authorization failure message: {next(numbers)}abc"
+            text = f"You are not authorized to perform this operation. {encoded}"
+            return ERROR.format(code=self.code, text=text)
+
+    with agent.cloud.faults.always("*", Denied("UnauthorizedOperation")):
         agent.start()
         assert lab.wait_until(lambda: "0 s ago: UnauthorizedOperation" in agent.log.read_text(), 30)
         for _ in range(5):
             time.sleep(1)
             assert ask("DEL", "nobody") == {}  # the keeper takes a turn
 
-    lines = [one for one in agent.log.read_text().splitlines() if "not ready" in one]
-    assert len({re.sub(r"\d+ s ago", "", one) for one in lines}) == len(lines)
+    lines = agent.log.read_text().splitlines()
+    assert len({re.sub(r"\d+ s ago|Encoded.*", "", one) for one in lines}) == len(lines)
 
 
 def test_a_role_that_the_node_gets_after_its_start_is_used(agent: Agent) -> None:
