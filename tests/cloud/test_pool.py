@@ -187,6 +187,26 @@ def test_after_a_reboot_the_addresses_of_its_pods_cool_down(small: Node) -> None
     small.assert_whole()
 
 
+def test_the_host_does_without_an_eni_before_that_is_detached(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    (secondary,) = (eni.name for eni in small.ledger.book.state.enis if not eni.primary)
+    seen: dict[str, set[str]] = {}
+    small.cloud.faults.before = lambda name: seen.update(
+        {name: {card.name for card in small.host.cards}}
+    )
+
+    small.delete("pod-2")
+    small.delete("pod-3")
+    small.pass_time(1500)
+    small.settle()
+
+    assert seen["DetachNetworkInterface"]
+    assert secondary not in seen["DetachNetworkInterface"]
+    small.assert_whole()
+
+
 def test_a_node_with_a_copy_of_anothers_disk_has_nothing_of_that_one(small: Node) -> None:
     small.settle()
     small.add_all(4)
