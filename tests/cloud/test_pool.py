@@ -207,6 +207,22 @@ def test_the_host_does_without_an_eni_before_that_is_detached(small: Node) -> No
     small.assert_whole()
 
 
+def test_a_turn_with_many_slow_calls_does_not_look_like_one_that_hangs(node: Node) -> None:
+    silences = []
+
+    def be_slow(_: str) -> None:
+        node.clock.sleep(14)
+        silences.append(node.clock.monotonic() - node.keeper.beat)
+
+    node.cloud.faults.before = be_slow
+    node.settle()
+    node.add_all(10)
+    node.settle()
+
+    assert len(silences) > 4
+    assert max(silences) < 60  # STUCK of cni/agent/vpc/role.py is 120
+
+
 def test_a_node_with_a_copy_of_anothers_disk_has_nothing_of_that_one(small: Node) -> None:
     small.settle()
     small.add_all(4)

@@ -60,7 +60,7 @@ class Keeper:
     def turn(self) -> float:
         """Do all that can be done now; return the seconds until there may be more."""
         desk = self.desk
-        self.beat, self._moved = desk.monotonic(), False
+        self._moved = False
         try:
             with desk.ledger.lock:
                 desk.ledger.tidy()
@@ -74,6 +74,7 @@ class Keeper:
         return self._pause()
 
     def _try(self, step: Callable[[], object]) -> None:
+        self.beat = self.desk.monotonic()  # a turn may have many calls
         try:
             step()
         except CloudError:
