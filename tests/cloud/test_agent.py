@@ -178,6 +178,27 @@ def test_sigterm_ends_it_and_its_socket(served: Agent) -> None:
     assert RECORD.exists()
 
 
+def test_nobody_cleans_up_before_the_last_turn_is_over(served: Agent) -> None:
+    """It would make anew what is cleaned up."""
+    served.cloud.delays.call = 8.0
+    ask("ADD", "pod-1")
+    calls = served.cloud.faults.calls
+    assert lab.wait_until(lambda: "CreateNetworkInterface" in calls, 60)
+
+    assert served.process
+    served.process.terminate()
+    command = [str(served.bin_dir / "cnictl"), "cleanup", "--yes"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    running = served.process.poll() is None
+
+    assert running
+    assert done.returncode == 1
+    assert "another agent keeps this node" in done.stderr
+    assert served.process.wait(30) == 0
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert "pycni-vpc" not in lab.run("nft list tables")
+
+
 def test_no_handler_of_a_signal_can_wait_for_a_lock_of_the_keeper(served: Agent) -> None:
     """It would run in the keeper's thread, which may hold that lock."""
     status = Path(f"/proc/{served.role()}/status").read_text()
