@@ -302,6 +302,8 @@ def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path
 
     assert lab.wait_until(conflist.exists, 90), agent.log.read_text()
     assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 9001
+    conflist.unlink()
+    assert lab.wait_until(conflist.exists, 30), agent.log.read_text()
 
 
 def test_why_the_node_is_not_ready_is_told_once(agent: Agent) -> None:

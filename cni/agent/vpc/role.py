@@ -55,7 +55,6 @@ class Role:
         self._service = Service(settings.vpc.listen, pages)
         self._stop = threading.Event()
         self.reasons: tuple[str, ...] = ("it is starting",)
-        self._written = False
         self._said: Any = None
 
     def run(self) -> None:
@@ -95,7 +94,7 @@ class Role:
         lack = self._answers.lack()
         if lack and not self._desk.ledger.book.state.assignments:
             yield lack
-        elif not lack and self._settings.template and not self._written:
+        elif not lack and self._settings.template:
             yield from self._write_conflist()
 
     def _write_conflist(self) -> Iterator[str]:
@@ -109,7 +108,6 @@ class Role:
                 text = conflist.render(file.read(), values)
             if written.put(settings.conflist, text):
                 log.info("wrote %s", settings.conflist)
-            self._written = True
         except CniError as error:
             yield f"cannot use template {settings.template}: {error}"
         except (OSError, ValueError) as error:
