@@ -187,6 +187,23 @@ def test_after_a_reboot_the_addresses_of_its_pods_cool_down(small: Node) -> None
     small.assert_whole()
 
 
+def test_an_eni_that_is_tagged_away_serves_the_pods_that_it_has(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    (secondary,) = (eni.name for eni in small.ledger.book.state.enis if not eni.primary)
+
+    small.cloud.enis()[secondary].add_tags({"node.k8s.amazonaws.com/no_manage": "true"})
+    small.pass_time(400)
+    small.settle()
+
+    assert secondary in {card.name for card in small.host.cards}
+    assert small.cloud.holder(small.add("new")["address"]) != secondary
+    small.delete("pod-3")
+    small.pass_time(400)
+    assert secondary not in {card.name for card in small.host.cards}
+
+
 def test_the_host_does_without_an_eni_before_that_is_detached(small: Node) -> None:
     small.settle()
     small.add_all(4)
