@@ -75,8 +75,10 @@ class Duty:
         except (CniError, OSError) as error:
             self._fail(str(error))
         except Exception as error:
-            log.exception("%s: a pass failed", self.name)
-            self._fail(f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            if text != self.error:
+                log.exception("%s: a pass failed", self.name)
+            self._fail(text)
         else:
             self._succeed(cluster, report)
         took = time.monotonic() - begin

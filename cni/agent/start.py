@@ -38,13 +38,16 @@ def main(program: Callable[[], int]) -> int:
         children += [Child("the node's roles", partial(_node, told))]
     if told["vpc"]:
         children += [Child("the vpc role", partial(_vpc, told))]
+    lock = Lock()
     try:
-        keeps = told["node"] or told["vpc"]
-        resources = [Lock()] * keeps + [listener] * told["warm"]
-        return Supervisor(children, resources).run()
+        if told["node"] or told["vpc"]:
+            lock.open()
+        return Supervisor(children, [listener] * told["warm"]).run()
     except OSError as error:
         log.error("%s", error)  # noqa: TRY400  # the text says it all
         return 1
+    finally:
+        lock.close()  # after the last pass of a role: who cleans up waits for that
 
 
 def _in_child(run: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:

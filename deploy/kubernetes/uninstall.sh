@@ -12,15 +12,19 @@ own=(-n kube-system -l app.kubernetes.io/name=pycni)
 jobs=(-n kube-system -l app.kubernetes.io/name=pycni-cleanup)
 
 # of the DaemonSet, or of what was left to do the last time
-images=$(kubectl get daemonset,job -n kube-system -l 'app.kubernetes.io/name in (pycni, pycni-cleanup)' \
-    -o 'jsonpath={.items[*].spec.template.spec.containers[0].image}')
-image=${images%% *}
+images=$(kubectl get daemonset,job,pod -n kube-system -l 'app.kubernetes.io/name in (pycni, pycni-cleanup)' \
+    -o 'jsonpath={.items[*].spec.template.spec.containers[0].image} {.items[*].spec.containers[0].image}')
+read -r image _ <<<"$images"
 [[ $image ]] || {
     echo "uninstall.sh: pycni is not in this cluster" >&2
     exit 1
 }
 kubectl delete daemonset "${own[@]}" --wait
-kubectl wait --for=delete pod "${own[@]}" --timeout=300s || [[ ! $(kubectl get pod "${own[@]}" -o name) ]]
+# a node that does not answer keeps its pod for ever: the others are cleaned all the same
+kubectl wait --for=delete pod "${own[@]}" --timeout=300s || {
+    left=$(kubectl get pod "${own[@]}" -o 'jsonpath={.items[*].spec.nodeName}')
+    [[ ! $left ]] || echo "uninstall.sh: the agent has not ended on $left" >&2
+}
 
 kubectl delete job "${jobs[@]}" --ignore-not-found
 for node in $(kubectl get nodes -o 'jsonpath={.items[*].metadata.name}'); do

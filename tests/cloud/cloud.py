@@ -116,6 +116,13 @@ class Cloud:
         with _moto:
             return dict(self.backend.enis)
 
+    def guard(self, eni: str) -> str:
+        """Put an ENI into a security group of its own; return the group's name."""
+        with _moto:
+            group = self.backend.create_security_group("nodes", "of nodes", vpc_id=self.vpc.id)
+            self.backend.modify_network_interface_attribute(eni, [group.id])
+        return str(group.id)
+
     def occupy(self, cidr: str, leave: int) -> None:
         """Have somebody else take the addresses of a subnet, but for the last few."""
         subnet = self._subnet(cidr)

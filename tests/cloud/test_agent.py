@@ -1,11 +1,14 @@
 """The role vpc as processes, on a host with a cloud."""
 
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 from cni.vpc.client import SOCKET
 from tests import lab
 from tests.cloud.agent import RECORD, Agent, ask, on_host, raw
+from tests.cloud.faults import ERROR, Refusal
 
 READY = "http://127.0.0.1:9474/readyz"
 
@@ -174,6 +178,27 @@ def test_sigterm_ends_it_and_its_socket(served: Agent) -> None:
     assert RECORD.exists()
 
 
+def test_nobody_cleans_up_before_the_last_turn_is_over(served: Agent) -> None:
+    """It would make anew what is cleaned up."""
+    served.cloud.delays.call = 8.0
+    ask("ADD", "pod-1")
+    calls = served.cloud.faults.calls
+    assert lab.wait_until(lambda: "CreateNetworkInterface" in calls, 60)
+
+    assert served.process
+    served.process.terminate()
+    command = [str(served.bin_dir / "cnictl"), "cleanup", "--yes"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    running = served.process.poll() is None
+
+    assert running
+    assert done.returncode == 1
+    assert "another agent keeps this node" in done.stderr
+    assert served.process.wait(30) == 0
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert "pycni-vpc" not in lab.run("nft list tables")
+
+
 def test_no_handler_of_a_signal_can_wait_for_a_lock_of_the_keeper(served: Agent) -> None:
     """It would run in the keeper's thread, which may hold that lock."""
     status = Path(f"/proc/{served.role()}/status").read_text()
@@ -277,6 +302,42 @@ def test_the_conflist_comes_when_the_pool_can_serve(agent: Agent, tmp_path: Path
 
     assert lab.wait_until(conflist.exists, 90), agent.log.read_text()
     assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 9001
+    conflist.unlink()
+    assert lab.wait_until(conflist.exists, 30), agent.log.read_text()
+
+
+def test_why_the_node_is_not_ready_is_told_once(agent: Agent) -> None:
+    numbers = itertools.count()
+
+    class Denied(Refusal):
+        """What EC2 says when the role lacks a permission."""
+
+        @property
+        def body(self) -> str:
+            encoded = f"Encoded authorization failure message: {next(numbers)}abc"
+            text = f"You are not authorized to perform this operation. {encoded}"
+            return ERROR.format(code=self.code, text=text)
+
+    with agent.cloud.faults.always("*", Denied("UnauthorizedOperation")):
+        agent.start()
+        assert lab.wait_until(lambda: "0 s ago: UnauthorizedOperation" in agent.log.read_text(), 30)
+        for _ in range(5):
+            time.sleep(1)
+            assert ask("DEL", "nobody") == {}  # the keeper takes a turn
+
+    lines = agent.log.read_text().splitlines()
+    assert len({re.sub(r"\d+ s ago|Encoded.*", "", one) for one in lines}) == len(lines)
+
+
+def test_a_role_that_the_node_gets_after_its_start_is_used(agent: Agent) -> None:
+    agent.cloud.wishes.refuse["/latest/meta-data/iam"] = 404
+    agent.start()
+    assert lab.wait_until(lambda: "no credentials" in agent.log.read_text(), 30)
+
+    agent.cloud.wishes.refuse.clear()
+
+    agent.wait_ready()
+    assert "address" in ask("ADD", "pod-1")
 
 
 @pytest.mark.usefixtures("served")

@@ -7,6 +7,7 @@ import pytest
 
 from cni.attachment import Attachment
 from cni.vpc import released
+from ipam.aws_vpc.agent.intents import Freeing
 from tests import lab
 from tests.cloud.faults import Refusal
 from tests.cloud.node import Node
@@ -184,6 +185,83 @@ def test_after_a_reboot_the_addresses_of_its_pods_cool_down(small: Node) -> None
     assert small.pods == {}
     assert len(small.ledger.book.state.cooling) == 2
     small.assert_whole()
+
+
+def test_an_eni_that_is_tagged_away_serves_the_pods_that_it_has(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    (secondary,) = (eni.name for eni in small.ledger.book.state.enis if not eni.primary)
+
+    small.cloud.enis()[secondary].add_tags({"node.k8s.amazonaws.com/no_manage": "true"})
+    small.pass_time(400)
+    small.settle()
+
+    assert secondary in {card.name for card in small.host.cards}
+    assert small.cloud.holder(small.add("new")["address"]) != secondary
+    small.delete("pod-3")
+    small.pass_time(400)
+    assert secondary not in {card.name for card in small.host.cards}
+
+
+def test_the_host_does_without_an_eni_before_that_is_detached(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    (secondary,) = (eni.name for eni in small.ledger.book.state.enis if not eni.primary)
+    seen: dict[str, set[str]] = {}
+    small.cloud.faults.before = lambda name: seen.update(
+        {name: {card.name for card in small.host.cards}}
+    )
+
+    small.delete("pod-2")
+    small.delete("pod-3")
+    small.pass_time(1500)
+    small.settle()
+
+    assert seen["DetachNetworkInterface"]
+    assert secondary not in seen["DetachNetworkInterface"]
+    small.assert_whole()
+
+
+def test_a_turn_with_many_slow_calls_does_not_look_like_one_that_hangs(node: Node) -> None:
+    silences = []
+
+    def be_slow(_: str) -> None:
+        node.clock.sleep(14)
+        silences.append(node.clock.monotonic() - node.keeper.beat)
+
+    node.cloud.faults.before = be_slow
+    node.settle()
+    node.add_all(10)
+    node.settle()
+
+    assert len(silences) > 4
+    assert max(silences) < 60  # STUCK of cni/agent/vpc/role.py is 120
+
+
+def test_a_node_with_a_copy_of_anothers_disk_has_nothing_of_that_one(small: Node) -> None:
+    small.settle()
+    small.add_all(4)
+    small.settle()
+    before = small.cloud.blocks(small.instance)
+    secondary = next(eni for eni in small.ledger.book.state.enis if not eni.primary)
+    with small.ledger.lock:
+        small.ledger.set_intent(Freeing(secondary.name), secondary.name)
+    other = small.cloud.instance(small.cloud.subnet("10.0.2.0/24"), "t3.small")
+
+    boot = replace(small.boot, name="another")
+    copy = Node(small.cloud, other, small.url, small.path, small.variables, boot=boot)
+    copy.settle()
+    copy.add_all(1)
+    copy.settle()
+
+    assert copy.blocks == small.cloud.blocks(other)
+    assert {card.name for card in copy.host.cards} == set(copy.blocks)
+    assert small.cloud.blocks(small.instance) == before
+    copy.restart()
+    copy.settle()
+    assert set(copy.pods) == {"pod-0"}
 
 
 def test_a_requested_address_is_given_if_it_is_here(node: Node) -> None:

@@ -44,6 +44,26 @@ def test_a_network_that_the_vpc_gets_is_learnt(small: Node) -> None:
     assert small.host.vpc_cidrs == ("10.0.0.0/16", "100.64.0.0/16")
 
 
+def test_an_eni_has_the_primarys_security_groups_though_ec2_does_not_show_them(
+    small: Node,
+) -> None:
+    group = small.cloud.guard(next(iter(small.cloud.enis())))
+    small.settle()
+    small.add_all(3)
+    small.settle()
+    small.restart()
+
+    with small.cloud.faults.always("DescribeNetworkInterfaces", Refusal("UnauthorizedOperation")):
+        for number in range(60):
+            small.add(f"pod-{3 + number % 4}")
+            small.clock.sleep(small.keeper.turn())
+    small.settle()
+
+    enis = small.cloud.enis().values()
+    assert len(enis) == 3
+    assert all(group in {one.id for one in eni.group_set} for eni in enis)
+
+
 def test_an_address_that_is_taken_away_is_given_to_nobody(small: Node) -> None:
     small.settle()
     small.add_all(1)
@@ -108,6 +128,23 @@ def test_throttling_slows_the_node_down_and_ends(tmp_path: Path) -> None:
         faults = node.cloud.faults
         assert 0 < faults.throttled < 2 * (len(faults.calls) - faults.throttled)
         node.assert_whole()
+
+
+def test_a_node_that_is_throttled_sleeps_although_an_address_is_cool_by_now(small: Node) -> None:
+    small.settle()
+    small.add_all(2)
+    small.settle()
+    small.delete("pod-0")
+    small.keeper.turn()
+    small.desk.look_now = True
+
+    turns, end = 0, small.clock.monotonic() + 300
+    with small.cloud.faults.always("*", Refusal("RequestLimitExceeded", status=503)):
+        while small.clock.monotonic() < end:
+            small.clock.sleep(small.keeper.turn())
+            turns += 1
+
+    assert turns < 200
 
 
 def test_a_subnet_without_addresses_is_left_alone_and_another_is_used(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import lab
 from tests.conftest import ROOT
@@ -16,6 +17,20 @@ case "$*" in
 "get clusters") echo other ;;
 kustomize*) exec %s "$@" ;;
 *apply*) cat >"$SAID.applied" ;;
+esac
+"""
+
+
+# kubectl of a cluster whose node2 does not answer: its pod does not go, its job does not end
+OF_A_LOST_NODE = """#!/bin/sh
+echo "$*" >>"$SAID"
+case "$*" in
+"get daemonset,job,pod"*) cat "$SAID.images" ;;
+"delete daemonset"*) echo " registry/pycni:1" >"$SAID.images" ;; # its pod is left
+"get pod"*) echo node2 ;;
+"get nodes"*) echo node1 node2 ;;
+"wait"*) exit 1 ;;
+"create"*) { echo ---; cat; } >>"$SAID.jobs" ;;
 esac
 """
 
@@ -71,3 +86,30 @@ def test_an_unknown_network_is_refused_and_nothing_is_made(said: Path) -> None:
     assert done.returncode == 1
     assert "routes, vxlan or down" in done.stderr
     assert "kind" not in said.read_text()
+
+
+def test_a_node_that_does_not_answer_keeps_no_other_from_being_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text(OF_A_LOST_NODE)
+    program.chmod(0o755)
+    said = tmp_path / "said"
+    Path(f"{said}.images").write_text("registry/pycni:1 registry/pycni:1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SAID", str(said))
+
+    for _ in range(2):
+        jobs = Path(f"{said}.jobs")
+        jobs.unlink(missing_ok=True)
+        done = subprocess.run(
+            [ROOT / "deploy/kubernetes/uninstall.sh"], capture_output=True, text=True, check=False
+        )
+
+        assert done.returncode == 1
+        assert "the agent has not ended on node2" in done.stderr
+        assert "some nodes are not clean yet" in done.stderr
+        asked = yaml.safe_load_all(jobs.read_text())
+        specs = [one["spec"]["template"]["spec"] for one in asked if one]
+        assert [one["nodeName"] for one in specs] == ["node1", "node2"]
+        assert {one["containers"][0]["image"] for one in specs} == {"registry/pycni:1"}

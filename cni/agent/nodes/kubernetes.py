@@ -137,15 +137,21 @@ class KubernetesNodes:
         self._version = version
 
     def _watch(self, api: Api) -> None:
-        began = time.monotonic()
+        began, silent = time.monotonic(), True
         for event in api.watch(self._version):
             self._health = SourceHealth(synced=True, last_contact=time.monotonic())
             if event:
+                silent = False
                 self._take(event)
                 self._recovered()
-        if time.monotonic() - began < self._pace.brief:
+        lasted = time.monotonic() - began
+        if lasted < self._pace.brief:
             raise ApiError(f"cannot watch nodes of {api.server}: it ends each watch at once")
         self._recovered()
+        if silent and lasted >= self._pace.patience.watch:
+            # no bookmark either: of a version that is ahead of its own, when etcd has been
+            # restored from a backup, the API says nothing until it has come as far
+            self._version = ""
 
     def _take(self, event: Section) -> None:
         kind, item = event.string("type"), event.section("object")

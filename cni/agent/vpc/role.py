@@ -2,11 +2,12 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ from ipam.aws_vpc.cloud import Cloud, variables
 log = logging.getLogger(__name__)
 SDK = "aws"  # the folder of the build's libraries that has it (pycni.spec)
 STUCK = 120.0  # seconds without a turn: every call of the cloud ends in 15
+AGE = re.compile(r"\d+ s (ago|more)")  # what no two turns say alike
 
 
 class Role:
@@ -53,7 +55,6 @@ class Role:
         self._service = Service(settings.vpc.listen, pages)
         self._stop = threading.Event()
         self.reasons: tuple[str, ...] = ("it is starting",)
-        self._written = False
         self._said: Any = None
 
     def run(self) -> None:
@@ -81,10 +82,10 @@ class Role:
         except OSError as error:
             log.error("cannot take what was released: %s", error)  # noqa: TRY400
         self._kernel.mend()
-        reasons = tuple(self._lacks())
-        if reasons != self.reasons:
-            log.info("%s", f"not ready: {'; '.join(reasons)}" if reasons else "ready")
-        self.reasons = reasons
+        before, self.reasons = self.reasons, tuple(self._lacks())
+        if _ageless(self.reasons) != _ageless(before):
+            text = f"not ready: {'; '.join(self.reasons)}" if self.reasons else "ready"
+            log.info("%s", text)
         self._say()
         self._service.ensure()
 
@@ -93,7 +94,7 @@ class Role:
         lack = self._answers.lack()
         if lack and not self._desk.ledger.book.state.assignments:
             yield lack
-        elif not lack and self._settings.template and not self._written:
+        elif not lack and self._settings.template:
             yield from self._write_conflist()
 
     def _write_conflist(self) -> Iterator[str]:
@@ -107,7 +108,6 @@ class Role:
                 text = conflist.render(file.read(), values)
             if written.put(settings.conflist, text):
                 log.info("wrote %s", settings.conflist)
-            self._written = True
         except CniError as error:
             yield f"cannot use template {settings.template}: {error}"
         except (OSError, ValueError) as error:
@@ -135,6 +135,11 @@ class Role:
     def _metrics(self) -> Answer:
         repairs = dict(self._kernel.repairs)  # another thread counts on
         return 200, figures.text(self._keeper, self._answers, repairs, ready=not self.reasons)
+
+
+def _ageless(reasons: Iterable[str]) -> list[str]:
+    """Return the reasons without how long ago something was, or will be."""
+    return [AGE.sub("", one) for one in reasons]
 
 
 def _cloud(name: str, named: variables.Variables) -> Cloud:

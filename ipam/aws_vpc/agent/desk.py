@@ -10,6 +10,7 @@ from cni.errors import CniError
 from ipam.aws_vpc.agent.intents import Freeing, Making
 from ipam.aws_vpc.agent.ledger import Ledger, Trouble
 from ipam.aws_vpc.agent.patience import ALL, Patience
+from ipam.aws_vpc.agent.requests import holder
 from ipam.aws_vpc.cloud import Card, Cloud, CloudError, Kind, Node, understood
 from ipam.aws_vpc.limits import Limits
 from ipam.aws_vpc.state import hold
@@ -96,13 +97,14 @@ class Desk:
         return tuple(one for one in self.ledger.book.intents if isinstance(one, Making))
 
     def cards(self) -> tuple[Card, ...]:
-        """Return the ENIs that the host is to be set up for."""
+        """Return the ENIs that the host is set up for: ours, and others that pods are on still."""
         book = self.ledger.book
         leaving = {one.name for one in book.intents if isinstance(one, Freeing)}
+        pods = {holder(book.state, one.address) for one in book.state.assignments}
         return tuple(
             book.cards[one.name]
             for one in book.state.enis
-            if one.managed and one.name not in leaving
+            if (one.managed or one in pods) and one.name not in leaving
         )
 
     def set_up(self, *more: Card) -> frozenset[str]:

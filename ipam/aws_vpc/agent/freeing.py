@@ -23,6 +23,7 @@ def advance(desk: Desk, one: Freeing) -> None:
 
 
 def _detach(desk: Desk, one: Freeing) -> None:
+    desk.set_up()  # the host does without it before its interface goes
     with desk.call(f"look at {one.name}", one.key):
         card = desk.cloud.card(one.name)
     if card is None:

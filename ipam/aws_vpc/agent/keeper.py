@@ -60,7 +60,7 @@ class Keeper:
     def turn(self) -> float:
         """Do all that can be done now; return the seconds until there may be more."""
         desk = self.desk
-        self.beat, self._moved = desk.monotonic(), False
+        self._moved = False
         try:
             with desk.ledger.lock:
                 desk.ledger.tidy()
@@ -74,6 +74,7 @@ class Keeper:
         return self._pause()
 
     def _try(self, step: Callable[[], object]) -> None:
+        self.beat = self.desk.monotonic()  # a turn may have many calls
         try:
             step()
         except CloudError:
@@ -86,7 +87,8 @@ class Keeper:
         pauses = [self._pace.tick]
         if (left := desk.patience.next()) is not None:
             pauses.append(left)
-        if self.planned and self.planned.again is not None:
+        # while all calls wait, nothing is planned anew
+        if self.planned and self.planned.again is not None and desk.patience.ready():
             pauses.append(self.planned.again - now)
         if desk.ledger.suspects:
             pauses.append(looking.CONFIRM)
@@ -107,6 +109,8 @@ class Keeper:
                 desk.problem = error
                 desk.patience.wait("start", self._pace.old)
                 return
+            with desk.ledger.lock:
+                desk.ledger.belong_to(node.name)
             desk.node, desk.problem = node, None
             log.info("%s is a %s", node.name, node.instance.name)
         if desk.node:

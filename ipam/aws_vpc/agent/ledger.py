@@ -1,5 +1,6 @@
 """The pool as threads share it: one lock, and every change is on disk before anybody sees it."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from ipam.aws_vpc.state import State, Subnet, Unassign
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
+log = logging.getLogger(__name__)
 NEVER = float("inf")
 
 
@@ -97,6 +99,14 @@ class Ledger:
         """Return the intents as they would be then."""
         others = tuple(one for one in self.book.intents if one.key != key)
         return (*others, intent) if intent else others
+
+    def belong_to(self, node: str) -> None:
+        """Be the pool of this node: what another one has is none of it.  Raises OSError."""
+        if self.book.node not in ("", node):
+            log.warning("the pool's record is of %s, from whose disk this one is", self.book.node)
+            self.commit(Book(node=node))
+        else:
+            self.commit(replace(self.book, node=node))
 
     def tidy(self) -> None:
         """Forget what is over, and bound what a clock that jumped has made of it."""

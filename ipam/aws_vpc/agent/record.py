@@ -1,7 +1,8 @@
 """The pool on disk: who has which address, what cools down, the ENIs, and the intents.
 
 One file, written whole and put in place by rename, so that what is in it always fits together.
-It holds the boot that it was written in: pods do not outlive a reboot, ENIs do.
+It holds the boot that it was written in: pods do not outlive a reboot, ENIs do.  And the node: a
+disk that was copied, into an image or from a backup, has the record of the node that it is of.
 """
 
 import os
@@ -31,11 +32,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Book:
-    """All of it; `cards` has what the cloud says of the ENIs in `state` and of no others."""
+    """All of it; `cards` has what the cloud says of the ENIs in `state` and of no others.
+
+    `node` is the cloud's name of the node that it is of; empty: that has not been said.
+    """
 
     state: State = field(default_factory=State)
     intents: tuple[Intent, ...] = ()
     cards: Mapping[str, Card] = field(default_factory=dict)
+    node: str = ""
 
 
 def write(book: Book, boot: Boot, path: str = PATH) -> None:
@@ -49,6 +54,7 @@ def write(book: Book, boot: Boot, path: str = PATH) -> None:
         {
             "version": VERSION,
             "boot": boot.name,
+            "node": book.node,
             "enis": [_from_eni(one, book.cards[one.name]) for one in state.enis],
             "assignments": [_from_assignment(one) for one in state.assignments],
             "cooling": [[str(one.address), one.until] for one in state.cooling],
@@ -109,7 +115,8 @@ def _read(said: Json) -> Book:
         holds=tuple(Hold(name, float(until), bool(kind)) for name, until, kind in said["holds"]),
         changed=float("-inf") if said["changed"] is None else float(said["changed"]),
     )
-    return Book(state, tuple(_to_intent(one) for one in said["intents"]), cards)
+    intents = tuple(_to_intent(one) for one in said["intents"])
+    return Book(state, intents, cards, str(said.get("node", "")))
 
 
 def _from_assignment(one: Assignment) -> list[str]:

@@ -43,12 +43,18 @@ Json = dict[str, Any]
 
 
 def client(metadata: Metadata, environ: Mapping[str, str] = os.environ) -> Any:
-    """Return the SDK's client for EC2 in the region of this instance.  Raises CloudError."""
+    """Return the SDK's client for EC2 in the region of this instance.
+
+    Raises CloudError, also while there are no credentials: a client that was made without any
+    never asks for them again, and an instance may get its role after it has started.
+    """
     logging.getLogger("botocore").setLevel(logging.WARNING)
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     with _translated():
         session = botocore.session.get_session()
         region = region or metadata.require("placement/region")
+        if session.get_credentials() is None:
+            raise CloudError(Kind.UNCERTAIN, "", "there are no credentials: has the node a role?")
         return session.create_client("ec2", region_name=region, config=WAIT)
 
 
@@ -82,6 +88,7 @@ class Ec2:
         self._id, self._zone = read("instance-id"), read("placement/availability-zone")
         own = f"{MACS}/{read('mac')}"
         self._vpc, self._own_subnet = read(f"{own}/vpc-id"), read(f"{own}/subnet-id")
+        self._groups = list(self._metadata.lines(f"{own}/security-group-ids"))
         return Node(self._id, self._type(read("instance-type")), self._vpc, self.vpc_cidrs())
 
     def vpc_cidrs(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ DENIED = """
     InvalidClientTokenId OptInRequired PendingVerification RequestExpired SignatureDoesNotMatch
     UnrecognizedClientException
 """
+ENCODED = " Encoded authorization failure message:"  # no two of which are alike, nor to be read
 KINDS = {
     **dict.fromkeys(THROTTLED.split(), Kind.THROTTLED),
     **dict.fromkeys(UNCERTAIN.split(), Kind.UNCERTAIN),
@@ -42,7 +43,7 @@ def refusal(answer: Mapping[str, Any], *, prefixes: bool = False) -> CloudError:
     """Return what botocore's error response says; `prefixes`: some were asked for."""
     error = answer.get("Error", {})
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    code, text = str(error.get("Code", "")), str(error.get("Message", ""))
+    code, text = str(error.get("Code", "")), str(error.get("Message", "")).partition(ENCODED)[0]
     kind = KINDS.get(code)
     if kind is None and code == "InvalidParameterValue":
         kind = _by_words(text.casefold(), prefixes=prefixes)

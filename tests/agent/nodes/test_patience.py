@@ -86,6 +86,25 @@ def test_a_watch_ends_in_time_and_goes_on_without_a_list(
     assert not [one for one in caplog.messages if "remain" in one]
 
 
+def test_after_a_watch_without_a_word_all_nodes_are_listed(
+    faulty: Faulty, make_source: MakeSource
+) -> None:
+    """The API may be at an earlier version than what was seen: etcd is from a backup."""
+    server, cluster = faulty
+    pace = replace(PACE, patience=replace(PACE.patience, watch=0.6))
+    cluster.add("n1", "10.0.0.1", "10.244.1.0/24")
+
+    with Watcher(make_source(cluster.access(), pace)) as seen:
+        assert seen.sees_names("n1")
+        cluster.relay.cut()
+        server.store.go_back()
+        cluster.relay.mend()
+        cluster.add("n2", "10.0.0.2", "10.244.2.0/24")
+        assert seen.sees_names("n2")
+        cluster.add("n3", "10.0.0.3", "10.244.3.0/24")
+        assert seen.sees_names("n2", "n3")
+
+
 def test_a_watch_that_the_api_forgets_to_end_is_given_up(
     faulty: Faulty, make_source: MakeSource
 ) -> None:
