@@ -71,3 +71,17 @@ def test_an_unknown_network_is_refused_and_nothing_is_made(said: Path) -> None:
     assert done.returncode == 1
     assert "routes, vxlan or down" in done.stderr
     assert "kind" not in said.read_text()
+
+
+def test_an_image_is_made_for_the_platform_that_is_named(
+    said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGINE", "docker")
+    monkeypatch.setenv("PLATFORM", "linux/arm64")
+
+    lab.run(f"{ROOT}/build.sh image example/pycni:1")
+
+    (call,) = said.read_text().splitlines()
+    assert call.startswith("docker build ")
+    assert " --platform linux/arm64 " in call
+    assert call.endswith(" --tag example/pycni:1 .")
