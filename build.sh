@@ -8,7 +8,8 @@
 #   ./build.sh bench [ARG…]   freeze, then measure beside the reference plugins; --help tells ARG (root)
 #   ./build.sh demo           freeze, then see pods get their network (root)
 #   ./build.sh install DIR    freeze, then put the programs into DIR, say /opt/cni/bin
-#   ./build.sh image [NAME]   the container image (docker or podman), for deploy/kubernetes
+#   ./build.sh image [NAME]   the container image (docker or podman), for deploy/kubernetes;
+#                             PLATFORM=linux/arm64 says what for, if not for this machine
 #   ./build.sh lock           pin the newest Python packages that pyproject.toml allows
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -22,8 +23,10 @@ DEMO_PACKAGES=(iproute2 nftables)
 TEST_PACKAGES=(
     busybox-static conntrack containerd containernetworking-plugins curl golang-github-appc-cni-dev
     golang-go iproute2 iptables nftables openssl podman procps runc shellcheck tcpdump
-    user-mode-linux util-linux
+    util-linux
 )
+# another kernel for the tests of VLANs; Debian has it for this architecture alone
+[[ $(uname -m) != x86_64 ]] || TEST_PACKAGES+=(user-mode-linux)
 CLUSTER_PACKAGES=(
     busybox-static conntrack containerd curl dpkg-dev etcd-server golang-go iproute2 iptables
     nftables openssl procps runc util-linux
@@ -254,7 +257,8 @@ install)
     ;;
 image)
     "${ENGINE:-$(command -v podman || echo docker)}" build --file deploy/image/Containerfile \
-        ${BASE:+--build-arg "BASE=$BASE"} --tag "${1:-localhost/pycni:dev}" .
+        ${PLATFORM:+--platform "$PLATFORM"} ${BASE:+--build-arg "BASE=$BASE"} \
+        --tag "${1:-localhost/pycni:dev}" .
     ;;
 lock)
     lock

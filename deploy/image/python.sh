@@ -5,14 +5,18 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 SUITE=bookworm
-# where this system's own packages come from, without what is behind the host
-# shellcheck disable=SC2016  # apt's own fields
-MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | sed -n 's,/debian/*$,,p' | head -n 1)}
 JOBS=$(nproc)
 
 install() { apt-get -qq install -y --no-install-recommends "$@" >/dev/null; }
 
 has_python() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# Print where this system's own packages come from, without what is behind the host.  An image has
+# no lists before the first update, and apt then tells no places.
+mirror() {
+    # shellcheck disable=SC2016  # apt's own fields
+    apt-get indextargets --format '$(REPO_URI)' | sed -n 's,/debian/*$,,p' | head -n 1
+}
 
 offers_python() { apt-cache policy python3 | grep -Eq 'Candidate: 3\.(1[1-9]|[2-9][0-9])'; }
 
@@ -60,6 +64,7 @@ if offers_python; then
     install python3
     exit
 fi
+MIRROR=${MIRROR:-$(mirror)}
 install build-essential ca-certificates dpkg-dev libexpat1-dev libffi-dev xz-utils zlib1g-dev
 for part in debian "debian-security $SUITE-security"; do
     # shellcheck disable=SC2086  # one or two words

@@ -113,3 +113,17 @@ def test_a_node_that_does_not_answer_keeps_no_other_from_being_cleaned(
         specs = [one["spec"]["template"]["spec"] for one in asked if one]
         assert [one["nodeName"] for one in specs] == ["node1", "node2"]
         assert {one["containers"][0]["image"] for one in specs} == {"registry/pycni:1"}
+
+
+def test_an_image_is_made_for_the_platform_that_is_named(
+    said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGINE", "docker")
+    monkeypatch.setenv("PLATFORM", "linux/arm64")
+
+    lab.run(f"{ROOT}/build.sh image example/pycni:1")
+
+    (call,) = said.read_text().splitlines()
+    assert call.startswith("docker build ")
+    assert " --platform linux/arm64 " in call
+    assert call.endswith(" --tag example/pycni:1 .")

@@ -67,8 +67,8 @@ class Node:
 
 
 def is_recorded(container_id: str) -> bool:
-    """Tell whether libcni has kept the result of ADD."""
-    return any(RESULTS.glob(f"*-{container_id}-eth0"))
+    """Tell whether libcni has kept the result of ADD; at first the file is empty."""
+    return any(path.stat().st_size for path in RESULTS.glob(f"*-{container_id}-eth0"))
 
 
 def recorded_result(container_id: str) -> Any:
