@@ -4,6 +4,8 @@ It is made as deploy/kind/cluster.yaml says, and the machine that runs Docker is
 """
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +43,9 @@ class KindCluster:
     @property
     def kubectl(self) -> list[str]:
         """Return what stands before the arguments of kubectl."""
-        return ["kubectl", f"--kubeconfig={self._kubeconfig}"]
+        program = shutil.which("kubectl")
+        assert program, "kubectl is missing"
+        return [program, f"--kubeconfig={self._kubeconfig}"]
 
     def words(self, place: str, *words: str) -> list[str]:
         """Return a command that runs `words` on a node, or on this machine."""
@@ -72,7 +76,8 @@ def running(folder: Path) -> Iterator[KindCluster]:
     """Run a cluster until the end of the block; nothing of it is left but `folder`."""
     kubeconfig = folder / "admin.conf"
     words = f"--name {NAME} --kubeconfig {kubeconfig}"
-    lab.run(f"kind create cluster {words} --config {CONFIG} --wait 0s --retain")
+    image = f"--image {os.environ['NODE_IMAGE']}" if os.environ.get("NODE_IMAGE") else ""
+    lab.run(f"kind create cluster {words} {image} --config {CONFIG} --wait 0s --retain")
     try:
         yield KindCluster(kubeconfig)
     finally:
