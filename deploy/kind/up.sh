@@ -4,8 +4,9 @@
 #   deploy/kind/up.sh [routes|vxlan]     make it, or give it what has changed since (routes)
 #   deploy/kind/up.sh down               remove it
 #
-# CLUSTER is its name (pycni); ENGINE is docker or podman: the one that works.  NODE_IMAGE is an image
-# of kind's for its nodes, say kindest/node:v1.32.2: the one that this kind has.
+# CLUSTER is its name (pycni); ENGINE is docker or podman: the one that works.  NODE_IMAGE is what its
+# nodes are made of, say kindest/node:v1.32.2 (the one of this kind); BASE, the system that our image
+# is made on (debian:12), must not be newer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 network=${1:-routes}
@@ -34,11 +35,11 @@ need_kubectl() {
     kubectl kustomize "deploy/kind/$network" >/dev/null || die "kubectl must be 1.22 or newer"
 }
 
-# The nodes of kind are Debian 12 or newer: its own Python will do.
+# The nodes of kind are Debian 12 or newer since its 0.21: its own Python will do.
 build() {
     [[ -x build.sh ]] || die "the image is made in the source tree, and this is an archive"
     say "the image"
-    ENGINE=$engine BASE=debian:12 ./build.sh image
+    ENGINE=$engine BASE=${BASE:-debian:12} ./build.sh image
     image=localhost/pycni:$("$engine" image inspect --format '{{.Id}}' localhost/pycni:dev | sed 's/^sha256://' | head -c 12)
     "$engine" tag localhost/pycni:dev "$image"
 }

@@ -16,6 +16,8 @@ from tests.conftest import ROOT
 NAME = "pycni"  # deploy/kind knows the control plane by its name
 CONFIG = ROOT / "deploy/kind/cluster.yaml"
 KUBEADM = "kubeadm token create --print-join-command"
+# a runtime that is still starting is not found by itself, and not an error yet
+JOIN = "--cri-socket=unix:///run/containerd/containerd.sock --ignore-preflight-errors=all"
 # what kubeadm leaves, and what the network has written to the disk
 EMPTY = "rm -rf /etc/cni/net.d /etc/kubernetes /opt/cni/bin /var/lib/cni /var/lib/pycni"
 
@@ -67,7 +69,7 @@ class KindCluster:
         lab.run(f"docker exec {name} {EMPTY}")
         lab.run(f"docker restart {name}")
         join = lab.run(f"docker exec {self.control_plane} {KUBEADM}").strip()
-        lab.run(f"docker exec {name} {join} --ignore-preflight-errors=all")
+        lab.run(f"docker exec {name} {join} {JOIN}")
         return name
 
 
