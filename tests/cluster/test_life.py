@@ -147,7 +147,7 @@ def test_a_node_that_is_replaced_is_reached_and_the_old_one_forgotten(
     *others, gone = own_web
     old = cluster.node(gone.node)
     new = cluster.provider.replace(gone.node)
-    cluster.kubectl(f"delete pod {gone.name} --force --grace-period=0")
+    cluster.kubectl(f"delete pod {gone.name} --force --grace-period=0 --ignore-not-found")
     deployment.wait_registered(cluster, new)
     deployment.wait_ready(cluster, new)
 
