@@ -23,7 +23,7 @@ VERSIONS = (4, 6)
 class Report:
     """What a pass did: the objects `wanted` in the kernel, how many it changed by kind, alarms.
 
-    The kinds are device, address, neighbour, fdb and route; `alarms` has the cluster's too.
+    The kinds are device, address, neighbour, fdb, route and sysctl; `alarms` has the cluster's too.
     `mtu` is what the node's pods should have, in bytes.
     """
 
@@ -64,6 +64,7 @@ class Overlay:
         alarms += (alarm for way in ways.values() for alarm in way.alarms)
         alarms += plan.mtu_alarms(self.settings, underlays)
         if links:
+            repairs.update(sysctl=device.loosen_filters(underlays.values()))
             alarms += device.filter_alarms(underlays.values())
         return Report(
             wanted.count() + len(links),

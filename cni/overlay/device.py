@@ -19,6 +19,7 @@ from cni.overlay.plan import Device, Underlay
 from cni.rollback import rollback
 
 LOOPBACK = 1  # index of lo, in every network namespace
+STRICT, LOOSE = "1", "2"  # rp_filter
 TRIAL = "pycni-trial"  # name of a device that is there for a moment only
 
 
@@ -51,19 +52,33 @@ def underlays(rtnl: Netlink, cluster: Cluster) -> dict[int, Underlay]:
     return found
 
 
-def filter_alarms(underlays: Iterable[Underlay]) -> Iterator[str]:
-    """Yield which interfaces drop what pods of other nodes send to this node's address.
+def loosen_filters(underlays: Iterable[Underlay]) -> int:
+    """Let pass what pods of other nodes send to this node's address; return what had to be set.
 
     It comes without a tunnel, and the answer goes through it: a strict filter (RFC 3704) calls
-    that spoofed.  Of the two settings the kernel takes the larger number, and 1 is strict.
+    that spoofed.
     """
+    strict = [one for one in underlays if _strict(one)]
+    for underlay in strict:
+        sysctl.write_if_there(f"ipv4/conf/{underlay.name}/rp_filter", LOOSE)
+    return sum(not _strict(one) for one in strict)
+
+
+def filter_alarms(underlays: Iterable[Underlay]) -> Iterator[str]:
+    """Yield which interfaces have a strict filter all the same: we may not set it here."""
     for underlay in underlays:
-        keys = [f"ipv4/conf/{name}/rp_filter" for name in ("all", underlay.name)]
-        values = {key: sysctl.read(key) for key in keys}
-        if underlay.address.version == 4 and max(values.values()) == "1":
-            key = next(key for key in keys if values[key] == "1")
-            what = f"net.{key.replace('/', '.')} is 1, it must be 0 or 2"
+        if key := _strict(underlay):
+            what = f"net.{key.replace('/', '.')} is {STRICT}, it must be 0 or {LOOSE}"
             yield f"pods of other nodes cannot reach this node's address {underlay.address}: {what}"
+
+
+def _strict(underlay: Underlay) -> str:
+    """Return the setting that makes the filter strict; of the two the kernel takes the larger."""
+    keys = [f"ipv4/conf/{name}/rp_filter" for name in ("all", underlay.name)]
+    values = {key: sysctl.read(key) for key in keys}
+    if underlay.address.version != 4 or max(values.values()) != STRICT:
+        return ""
+    return next(key for key in keys if values[key] == STRICT)
 
 
 def get(rtnl: Netlink, name: str) -> tuple[Link, Tunnel] | None:
@@ -149,7 +164,7 @@ def _make(rtnl: Netlink, wanted: Device) -> tuple[Link, Tunnel]:
 def _set_up(rtnl: Netlink, device: Link, tunnel: Tunnel) -> None:
     """Bring the device up: it binds its UDP port only now."""
     # what other nodes answer to our pods comes by here, what was asked went without a tunnel
-    sysctl.write_if_there(f"ipv4/conf/{device.name}/rp_filter", "2")
+    sysctl.write_if_there(f"ipv4/conf/{device.name}/rp_filter", LOOSE)
     for key in ("accept_ra", "accept_dad", "disable_ipv6"):
         sysctl.write_if_there(f"ipv6/conf/{device.name}/{key}", "0")
     try:

@@ -2,6 +2,7 @@
 
 PYCNI_CLUSTER says who provides it: `netns`, the default (nodes are namespaces of this machine), or
 `kind`, which wants Docker, kind and kubectl: `PYCNI_CLUSTER=kind ./build.sh test tests/cluster`.
+NODE_IMAGE is then another image for the nodes than this kind's own.
 """
 
 import os

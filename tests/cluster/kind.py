@@ -4,6 +4,8 @@ It is made as deploy/kind/cluster.yaml says, and the machine that runs Docker is
 """
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from tests.conftest import ROOT
 NAME = "pycni"  # deploy/kind knows the control plane by its name
 CONFIG = ROOT / "deploy/kind/cluster.yaml"
 KUBEADM = "kubeadm token create --print-join-command"
+# a runtime that is still starting is not found by itself, and not an error yet
+JOIN = "--cri-socket=unix:///run/containerd/containerd.sock --ignore-preflight-errors=all"
 # what kubeadm leaves, and what the network has written to the disk
 EMPTY = "rm -rf /etc/cni/net.d /etc/kubernetes /opt/cni/bin /var/lib/cni /var/lib/pycni"
 
@@ -41,7 +45,9 @@ class KindCluster:
     @property
     def kubectl(self) -> list[str]:
         """Return what stands before the arguments of kubectl."""
-        return ["kubectl", f"--kubeconfig={self._kubeconfig}"]
+        program = shutil.which("kubectl")
+        assert program, "kubectl is missing"
+        return [program, f"--kubeconfig={self._kubeconfig}"]
 
     def words(self, place: str, *words: str) -> list[str]:
         """Return a command that runs `words` on a node, or on this machine."""
@@ -63,7 +69,7 @@ class KindCluster:
         lab.run(f"docker exec {name} {EMPTY}")
         lab.run(f"docker restart {name}")
         join = lab.run(f"docker exec {self.control_plane} {KUBEADM}").strip()
-        lab.run(f"docker exec {name} {join} --ignore-preflight-errors=all")
+        lab.run(f"docker exec {name} {join} {JOIN}")
         return name
 
 
@@ -72,7 +78,8 @@ def running(folder: Path) -> Iterator[KindCluster]:
     """Run a cluster until the end of the block; nothing of it is left but `folder`."""
     kubeconfig = folder / "admin.conf"
     words = f"--name {NAME} --kubeconfig {kubeconfig}"
-    lab.run(f"kind create cluster {words} --config {CONFIG} --wait 0s --retain")
+    image = f"--image {os.environ['NODE_IMAGE']}" if os.environ.get("NODE_IMAGE") else ""
+    lab.run(f"kind create cluster {words} {image} --config {CONFIG} --wait 0s --retain")
     try:
         yield KindCluster(kubeconfig)
     finally:

@@ -57,6 +57,8 @@ umount -l .
 cd /
 mount --make-rshared /
 echo 1 >/proc/sys/net/ipv4/ip_forward
+# a reverse path filter as strict as that of kind's nodes and of Red Hat's systems
+echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter
 ip link set lo up
 echo up
 exec >/dev/null # who waits for an answer has it

@@ -3,6 +3,7 @@
 import json
 import re
 
+from tests.cluster import pods
 from tests.cluster.cluster import PATIENCE, Cluster
 from tests.runtimes.leftovers import wait_for
 
@@ -14,6 +15,14 @@ def leases(cluster: Cluster, node: str) -> set[str]:
     found = cluster.run(node, f"find {LEASES} -type f -not -path '*/.*'", check=False).split()
     names = {path.rpartition("/")[2] for path in found}
     return {name for name in names if re.fullmatch(r"[\d.]+", name)}
+
+
+def living(cluster: Cluster, node: str) -> set[str]:
+    """Return the addresses of all pods that run on the node, but for those that have its own."""
+    found = cluster.get("pods --all-namespaces")
+    here = [one for one in found if one["spec"].get("nodeName") == node]
+    apart = [pods.read(one) for one in here if not one["spec"].get("hostNetwork")]
+    return {pod.address for pod in apart if pod}
 
 
 def veths(cluster: Cluster, node: str) -> set[str]:

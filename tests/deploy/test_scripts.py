@@ -16,6 +16,7 @@ case "$*" in
 *inspect*) echo sha256:0123456789abcdef ;;
 "get clusters") echo other ;;
 kustomize*) exec %s "$@" ;;
+*/version) echo '  "minor": "%s",' ;;
 *apply*) cat >"$SAID.applied" ;;
 esac
 """
@@ -51,12 +52,18 @@ def test_scripts_can_be_executed(path: Path) -> None:
     assert os.access(path, os.X_OK)
 
 
+@pytest.fixture(params=["29+", "30"], ids="Kubernetes 1.{}".format)
+def minor(request: pytest.FixtureRequest) -> str:
+    """Return the version of the cluster, as its API tells it."""
+    return str(request.param)
+
+
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def said(minor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return where stand-ins of kind, kubectl and docker say how they were called."""
     kubectl = lab.run("sh -c 'command -v kubectl'").strip()
     for name in ("kind", "kubectl", "docker"):
-        (tmp_path / name).write_text(STAND_IN % kubectl)
+        (tmp_path / name).write_text(STAND_IN % (kubectl, minor))
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SAID", str(tmp_path / "said"))
@@ -65,7 +72,9 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("network", ["routes", "vxlan"])
-def test_a_kind_cluster_is_made_with_the_image_before_the_network(said: Path, network: str) -> None:
+def test_a_kind_cluster_is_made_with_the_image_before_the_network(
+    said: Path, minor: str, network: str
+) -> None:
     lab.run(f"{ROOT}/deploy/kind/up.sh {network}")
 
     calls = [line.split(" ", 2)[:2] for line in said.read_text().splitlines()]
@@ -76,6 +85,18 @@ def test_a_kind_cluster_is_made_with_the_image_before_the_network(said: Path, ne
     assert "image: localhost/pycni:0123456789ab\n" in applied
     assert "https://mine-control-plane:6443" in applied
     assert f"roles: [warm, {network}, masq]" in applied
+    assert ("appArmorProfile:" in applied) == (minor == "30")
+
+
+def test_a_kind_cluster_has_the_nodes_that_are_asked_for(
+    said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.run(f"{ROOT}/deploy/kind/up.sh")
+    monkeypatch.setenv("NODE_IMAGE", "kindest/node:v1.30.0")
+    lab.run(f"{ROOT}/deploy/kind/up.sh")
+
+    first, second = (line for line in said.read_text().splitlines() if "kind create" in line)
+    assert second == f"{first} --image kindest/node:v1.30.0"
 
 
 def test_an_unknown_network_is_refused_and_nothing_is_made(said: Path) -> None:
@@ -127,3 +148,12 @@ def test_an_image_is_made_for_the_platform_that_is_named(
     assert call.startswith("docker build ")
     assert " --platform linux/arm64 " in call
     assert call.endswith(" --tag example/pycni:1 .")
+
+
+def test_an_old_kubectl_is_told_before_anything_is_made(said: Path) -> None:
+    (said.parent / "kubectl").write_text("#!/bin/sh\nexit 1\n")
+    done = subprocess.run([ROOT / "deploy/kind/up.sh"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "kubectl must be 1.22 or newer" in done.stderr
+    assert said.read_text() == "docker info\n"
