@@ -96,10 +96,11 @@ def claim(attachment: Attachment, addresses: Iterable[IPAddress], table: int) ->
     _put(attachment, entries)
 
 
-def claimed(text: str, wanted: Callable[[str], bool]) -> list[IPAddress]:
-    """Return the addresses that `claim` noted for owners that begin with `text`, if `wanted`."""
+def claimed(text: str, wanted: Callable[[str], bool]) -> dict[IPAddress, int]:
+    """Return what `claim` noted for owners that begin with `text`, if `wanted`: address, table."""
     with nft.socket() as netlink:
-        return [ip_address(element.key) for _, element in _find(netlink, TABLES, text, wanted)]
+        found = [element for _, element in _find(netlink, TABLES, text, wanted)]
+    return {ip_address(one.key): struct.unpack(">I", one.data)[0] for one in found}
 
 
 def check_mac(attachment: Attachment, mac: str) -> None:

@@ -11,7 +11,7 @@ ENI that VpcHost does not name any more loses its table and rule.
                  32765: from <the ENI's own address> lookup 2
     1024         from all fwmark 0x80/0x80 lookup main
     nf_tables    cni/kernel/vpcrules.py
-    and rules of pods that are gone (512, 1536) go
+    and rules of pods (512, 1536) go with them, and come back when somebody has flushed them
 cni/vpc/plan.py says what is wanted.  Addresses of pods are on no interface: cni/vpc/pods.py.
 """
 
@@ -177,7 +177,7 @@ class _Pass:
         self._count("route", 0, len(others))
 
     def rules(self, rtnl: Netlink) -> None:
-        """Make the node's rules as planned, and remove those of pods that are gone."""
+        """Make the node's rules as planned, and those of pods: of living ones, no others."""
         wanted = plan.rules(self._host)
         present = [
             one
@@ -186,9 +186,10 @@ class _Pass:
         ]
         others = [one for one in present if one not in wanted]
         missing = [one for one in wanted if one not in present]
-        orphans = pods.orphans(rtnl)
-        rule.change(rtnl, [*others, *orphans], missing)
-        self._count("rule", len(wanted), len(others) + len(missing) + len(orphans))
+        others += pods.orphans(rtnl)
+        missing += pods.lacking(rtnl)
+        rule.change(rtnl, others, missing)
+        self._count("rule", len(wanted), len(others) + len(missing))
 
     def _count(self, kind: str, wanted: int, changed: int) -> None:
         self.wanted += wanted

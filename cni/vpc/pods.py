@@ -6,13 +6,15 @@ The kernel takes the route along with the veth, but not the rules, and a rule ha
 name: whose they are is noted in our firewall table, which lives as long as they do.
 """
 
+import dataclasses
 import operator
+import time
 from collections.abc import Collection, Container, Iterable
 from functools import partial
 from ipaddress import ip_address, ip_network
 
 from cni.attachment import Attachment, network_key
-from cni.config import IPAddress
+from cni.config import IPAddress, IPNetwork
 from cni.errors import CniError, Code
 from cni.kernel import address, link, route, rule
 from cni.kernel.netlink import ROUTE, Netlink
@@ -22,6 +24,7 @@ from cni.pod import check_failed
 
 TO_POD, FROM_POD = 512, 1536  # priorities, as the Amazon VPC CNI has them
 PROTOCOL = 112  # of our rules and of the routes of ENIs (`ip rule`, "proto 112")
+MOMENT = 0.1  # seconds, in which an ADD or a DEL is well over
 METRICS = (0, 1024)  # of a route that nobody gave one: IPv4, IPv6 (IP6_RT_PRIO_USER)
 GATEWAYS = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::1")}  # of pods, on their own link
 
@@ -155,14 +158,47 @@ def orphans(host: Netlink) -> list[Rule]:
     """
     found = [
         one
-        for version in (4, 6)
-        for one in rule.list_all(host, version)
+        for one in _list_rules(host)
         if one.protocol == PROTOCOL and one.priority in (TO_POD, FROM_POD)
     ]
-    reached = {
-        one.dst for version in (4, 6) for one in route.list_all(host, version)
-    }  # after the rules: see above
+    reached = _reached(host)  # after the rules: see above
     return [one for one in found if (one.dst or one.src) not in reached]
+
+
+def lacking(host: Netlink) -> list[Rule]:
+    """Return the rules that pods have lost, as to a daemon that flushes those of others.
+
+    A pod that comes or goes has none for a moment: what lacks is looked at again after a while.
+    """
+    found = _lacking(host)
+    if found:
+        time.sleep(MOMENT)
+        again = _lacking(host)
+        found = [one for one in found if one in again]
+    return found
+
+
+def _lacking(host: Netlink) -> list[Rule]:
+    from cni.kernel import firewall
+
+    claimed, reached = firewall.claimed("", lambda _: True), _reached(host)
+    # a rule is there whoever made it: the kernel would not take it twice
+    present = {dataclasses.replace(one, protocol=PROTOCOL) for one in _list_rules(host)}
+    return [
+        one
+        for address, table in claimed.items()
+        if ip_network(address) in reached
+        for one in rules([address], table)
+        if one not in present
+    ]
+
+
+def _list_rules(host: Netlink) -> list[Rule]:
+    return [one for version in (4, 6) for one in rule.list_all(host, version)]
+
+
+def _reached(host: Netlink) -> set[IPNetwork]:
+    return {one.dst for version in (4, 6) for one in route.list_all(host, version)}
 
 
 def check(host: Netlink, addresses: Collection[IPAddress], table: int) -> None:

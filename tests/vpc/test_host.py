@@ -1,5 +1,6 @@
 """What the agent makes of a node: whole after one pass, whatever somebody has broken."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Interface
@@ -175,6 +176,33 @@ def test_rules_of_pods_that_are_gone_go_and_others_stay(pods: Nodes) -> None:
     assert pods.pass_on("n1").repairs == {"rule": 2}
 
     assert lab.run("ip rule", netns="n1") == rules
+
+
+def test_rules_that_pods_have_lost_come_back(pods: Nodes, imported: lab.Suite) -> None:
+    """As systemd-networkd takes them when it starts again."""
+    rules = lab.run("ip rule", netns="n1")
+    for priority in (512, 512, 1536):
+        lab.run(f"ip rule del priority {priority}", netns="n1")
+    assert lab.run("ip rule", netns="n1") != rules
+
+    assert pods.pass_on("n1").repairs == {"rule": 3}
+
+    assert sorted(lab.run("ip rule", netns="n1")) == sorted(rules)
+    assert pods.pass_on("n1").repairs == {}
+    nodes.call(imported, "DEL", "a1").ok()
+    assert pods.pass_on("n1").repairs == {}
+
+
+def test_a_pod_that_has_no_rules_for_a_moment_is_left_alone(
+    pods: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its DEL has taken them, and its veth is next."""
+    lab.run("ip rule del to 10.0.1.11 priority 512", netns="n1")
+    monkeypatch.setattr(time, "sleep", lambda _: lab.run("ip route del 10.0.1.11", netns="n1"))
+
+    assert pods.pass_on("n1").repairs == {}
+
+    assert "10.0.1.11" not in lab.run("ip rule", netns="n1")
 
 
 def test_cleanup_takes_it_from_the_node(pods: Nodes, source_bin: Path) -> None:

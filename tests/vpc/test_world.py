@@ -59,11 +59,14 @@ def heard(client: str, server: str, to: str, port: int = 80) -> bool:
 
 
 def test_pods_of_two_nodes_talk_from_every_eni(cloud: World) -> None:
-    """Three have room on the primary ENI; the fourth needs the agent to attach another."""
+    """Three have room on the primary ENI; the fourth needs the agent to attach another.
+
+    Which one of several serves first is not said: another is made for those that come then.
+    """
     addresses = {pod: cloud.add(pod, node) for pod, node in PODS.items()}
 
     devices = {pod: cloud.device(address) for pod, address in addresses.items()}
-    assert {0, 1} == set(devices.values()) == {devices[pod] for pod in "abcd"}
+    assert {pod for pod, device in devices.items() if device == 0} == set("abcefg")
     for client, server in permutations(addresses, 2):
         seen = packets.seen_from(client, server, (addresses[server], 80))
         assert seen == addresses[client], f"{client} → {server}"
