@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,23 @@ def fresh_host() -> Iterator[None]:
         yield
     finally:
         for namespace in home:
-            _call("setns", namespace, 0)
+            assert wait_until(lambda one=namespace: _enters(one))  # type: ignore[misc]
             os.close(namespace)
         os.fchdir(root)  # we may have been in a chroot: setns(2) takes us out of it
         os.chroot(".")
         os.close(root)
         os.chdir(directory)
+
+
+def _enters(namespace: int) -> bool:
+    """Enter a namespace; tell whether that could be: a thread that was joined is not gone yet."""
+    try:
+        _call("setns", namespace, 0)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        return False
+    return True
 
 
 def run(command: str, *, netns: str = "", check: bool = True, stdin: str | None = None) -> str:

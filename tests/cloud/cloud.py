@@ -20,6 +20,7 @@ from ipaddress import IPv4Network
 from typing import Any
 from urllib.parse import parse_qs
 
+from moto.core.model_instances import reset_model_data
 from moto.core.request import Request
 from moto.ec2.models import ec2_backends
 
@@ -217,6 +218,9 @@ class Cloud:
         self._servers.clear()
         with _moto:
             del ec2_backends[self.account]
+            # what moto made for it is in lists and caches of moto for ever: 5 MB, images mostly
+            vars(self.backend).clear()
+            reset_model_data()
 
     def environ(self, url: str, instance: str) -> dict[str, str]:
         """Return the variables by which the SDK finds this cloud, as that instance."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from ipaddress import ip_interface
 
@@ -17,6 +18,7 @@ from tests.pods import add
 pytestmark = pytest.mark.usefixtures("host")
 PODS = 800  # more than the kernel lists in one go
 OTHERS = 40
+PAUSE = 0.01  # seconds, in which a list is whole: no node has more than so many pods come and go
 MAP = MAPS[4]["masquerade"]
 
 
@@ -44,8 +46,10 @@ def _come_and_go() -> None:
             for key in keys:
                 accept = nftmap.verdict(nft.ACCEPT)
                 nft.commit(netlink, MAP.add_element(key, accept, "kindnet/other/eth0"))
+            time.sleep(PAUSE)
             for key in keys:
                 nft.commit(netlink, MAP.delete_element(key))
+            time.sleep(PAUSE)
 
 
 @pytest.mark.usefixtures("crowd")
