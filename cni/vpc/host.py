@@ -186,10 +186,9 @@ class _Pass:
         ]
         others = [one for one in present if one not in wanted]
         missing = [one for one in wanted if one not in present]
-        others += pods.orphans(rtnl)
-        missing += pods.lacking(rtnl)
-        rule.change(rtnl, others, missing)
-        self._count("rule", len(wanted), len(others) + len(missing))
+        gone, lacking = pods.compare(rtnl)
+        rule.change(rtnl, [*others, *gone], [*missing, *lacking])
+        self._count("rule", len(wanted), len(others) + len(missing) + len(gone) + len(lacking))
 
     def _count(self, kind: str, wanted: int, changed: int) -> None:
         self.wanted += wanted

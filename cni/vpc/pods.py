@@ -14,7 +14,7 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 
 from cni.attachment import Attachment, network_key
-from cni.config import IPAddress, IPNetwork
+from cni.config import IPAddress
 from cni.errors import CniError, Code
 from cni.kernel import address, link, route, rule
 from cni.kernel.netlink import ROUTE, Netlink
@@ -151,54 +151,38 @@ def collect(network: str, valid: Container[str]) -> None:
     firewall.collect(network, valid, firewall.TABLES)
 
 
-def orphans(host: Netlink) -> list[Rule]:
-    """Return those of our rules whose pod is gone: no route leads to its address.
+def compare(host: Netlink) -> tuple[list[Rule], list[Rule]]:
+    """Return our rules of pods that are gone, and those that pods lack: somebody flushes rules.
 
-    ADD makes the route first, and DEL removes the rules first.
+    A pod that comes or goes lacks some for a moment: after a while they are looked at again.
     """
-    found = [
-        one
-        for one in _list_rules(host)
-        if one.protocol == PROTOCOL and one.priority in (TO_POD, FROM_POD)
-    ]
-    reached = _reached(host)  # after the rules: see above
-    return [one for one in found if (one.dst or one.src) not in reached]
-
-
-def lacking(host: Netlink) -> list[Rule]:
-    """Return the rules that pods have lost, as to a daemon that flushes those of others.
-
-    A pod that comes or goes has none for a moment: what lacks is looked at again after a while.
-    """
-    found = _lacking(host)
-    if found:
+    gone, lacking = _compare(host)
+    if lacking:
         time.sleep(MOMENT)
-        again = _lacking(host)
-        found = [one for one in found if one in again]
-    return found
+        gone, again = _compare(host)
+        lacking = [one for one in lacking if one in again]
+    return gone, lacking
 
 
-def _lacking(host: Netlink) -> list[Rule]:
+def _compare(host: Netlink) -> tuple[list[Rule], list[Rule]]:
     from cni.kernel import firewall
 
-    claimed, reached = firewall.claimed("", lambda _: True), _reached(host)
-    # a rule is there whoever made it: the kernel would not take it twice
-    present = {dataclasses.replace(one, protocol=PROTOCOL) for one in _list_rules(host)}
-    return [
+    claimed = firewall.claimed("", lambda _: True)
+    present = [one for version in (4, 6) for one in rule.list_all(host, version)]
+    # a pod is here while a route leads to it: ADD makes that first, DEL removes the rules first
+    reached = {one.dst for version in (4, 6) for one in route.list_all(host, version)}
+    gone = [
         one
-        for address, table in claimed.items()
-        if ip_network(address) in reached
-        for one in rules([address], table)
-        if one not in present
+        for one in present
+        if one.protocol == PROTOCOL
+        and one.priority in (TO_POD, FROM_POD)
+        and (one.dst or one.src) not in reached
     ]
-
-
-def _list_rules(host: Netlink) -> list[Rule]:
-    return [one for version in (4, 6) for one in rule.list_all(host, version)]
-
-
-def _reached(host: Netlink) -> set[IPNetwork]:
-    return {one.dst for version in (4, 6) for one in route.list_all(host, version)}
+    # a rule is there whoever made it: the kernel would not take it twice
+    known = {dataclasses.replace(one, protocol=PROTOCOL) for one in present}
+    living = [pod for pod in claimed.items() if ip_network(pod[0]) in reached]
+    wanted = [one for address, table in living for one in rules([address], table)]
+    return gone, [one for one in wanted if one not in known]
 
 
 def check(host: Netlink, addresses: Collection[IPAddress], table: int) -> None:

@@ -205,6 +205,23 @@ def test_a_pod_that_has_no_rules_for_a_moment_is_left_alone(
     assert "10.0.1.11" not in lab.run("ip rule", netns="n1")
 
 
+def test_a_pod_that_comes_while_others_are_looked_at_again_keeps_its_rules(
+    pods: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that an earlier pod has left for its address are its own now."""
+    rules = lab.run("ip rule", netns="n1")
+    lab.run("ip rule del to 10.0.1.11 priority 512", netns="n1")
+    lab.run("ip rule add to 10.0.1.77 lookup main priority 512 protocol 112", netns="n1")
+    come = "ip route add 10.0.1.77 dev eth0"
+    monkeypatch.setattr(time, "sleep", lambda _: lab.run(come, netns="n1"))
+
+    assert pods.pass_on("n1").repairs == {"rule": 1}
+
+    found = lab.run("ip rule", netns="n1")
+    assert "10.0.1.77" in found
+    assert found.count("\n") == rules.count("\n") + 1
+
+
 def test_cleanup_takes_it_from_the_node(pods: Nodes, source_bin: Path) -> None:
     """And the interfaces stay as they are, since the cloud has put them there."""
     del pods
