@@ -15,7 +15,7 @@ from cni import garbage, invoke, masquerade, pod, veth
 from cni.config import IPInterface, IPNetwork
 from cni.errors import invalid_config
 from cni.invoke import Delegate
-from cni.kernel import address, link, route
+from cni.kernel import address, forwarding, link, route
 from cni.kernel.netlink import Request as Change
 from cni.request import Request
 from cni.result import DNS, Interface, Result
@@ -73,7 +73,7 @@ def add(request: Request, network: Network) -> Result:
         pod.require_addresses(result, delegate.name)
         pod.require_gateways(result, delegate.name)
         veth.take_over(host, attachment, result.addresses)
-        veth.forward(pod.versions(result))
+        forwarding.switch_on(pod.versions(result))
         veth.add(host, attachment, request.netns, network.mtu)
         undo(lambda: veth.delete(attachment, request.netns))
         pair = veth.get(host, attachment)

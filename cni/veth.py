@@ -4,10 +4,9 @@ The host's end is named after the attachment and carries its owner as alias (`ip
 it), so that DEL and GC find it without the container's namespace.
 """
 
-import os
 import re
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cni.attachment import Attachment, network_key
@@ -130,28 +129,6 @@ def prepare_host(name: str) -> None:
     """Set what must stand before the host's end comes up."""
     for key in ("accept_ra", "accept_dad"):
         sysctl.write_if_there(f"ipv6/conf/{name}/{key}", "0")
-
-
-def forward(versions: Iterable[int]) -> None:
-    """Let the host forward packets of these IP versions."""
-    keys = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
-    for version in versions:
-        if sysctl.read(keys[version]) != "1":
-            if version == 6:
-                _keep_routers()
-            sysctl.write(keys[version], "1")
-
-
-def _keep_routers() -> None:
-    """Let interfaces go on to learn their routers: one that forwards needs accept_ra 2 for it.
-
-    With 1 the kernel would forget the default routes that it has from routers, too.
-    """
-    for name in set(os.listdir("/proc/sys/net/ipv6/conf")) - {"all", "default", "lo"}:
-        with suppress(OSError):  # it may have gone
-            own = f"ipv6/conf/{name}"
-            if (sysctl.read(f"{own}/accept_ra"), sysctl.read(f"{own}/forwarding")) == ("1", "0"):
-                sysctl.write(f"{own}/accept_ra", "2")
 
 
 def delete(attachment: Attachment, container_netns: str) -> None:

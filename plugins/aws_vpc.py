@@ -17,7 +17,7 @@ from cni.attachment import Attachment
 from cni.config import IPAddress
 from cni.errors import CniError, Code
 from cni.invoke import Delegate
-from cni.kernel import link, neighbour, route
+from cni.kernel import forwarding, link, neighbour, route
 from cni.kernel.link import Link
 from cni.kernel.neighbour import Neighbour
 from cni.kernel.netlink import Netlink
@@ -62,7 +62,7 @@ def add(request: Request) -> Result:
         addresses = [ip.address.ip for ip in result.ips]
         pods.require_not_local(host, addresses)
         veth.take_over(host, attachment, result.addresses)
-        veth.forward(pod.versions(result))
+        forwarding.switch_on(pod.versions(result))
         pair = _pair(host, container, attachment, network.mtu or placement.mtu)
         veth.prepare_host(pair.host.name)
         veth.prepare_container(attachment.ifname, request.netns, pod.versions(result))

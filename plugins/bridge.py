@@ -15,7 +15,7 @@ from cni.bridge import Bridge, Undo
 from cni.config import Section
 from cni.errors import CniError, Code, invalid_config
 from cni.invoke import Delegate
-from cni.kernel import link, netns
+from cni.kernel import forwarding, link, netns
 from cni.kernel.bridge import Port, set_port, set_vlans
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
@@ -134,7 +134,7 @@ def add(request: Request) -> Result:
             result, _interfaces(request, device, gateway, pair), CONTAINER, config.dns
         )
         # last, since all pods share them: what fails before does not touch them
-        veth.forward(one.version for one in wanted.gateways)
+        forwarding.switch_on(one.version for one in wanted.gateways)
         gateways.change(host, device, late)
         return result
 

@@ -18,10 +18,9 @@ cni/vpc/plan.py says what is wanted.  Addresses of pods are on no interface: cni
 from collections import Counter
 from dataclasses import dataclass
 
-from cni import veth
 from cni.config import IPInterface
 from cni.errors import CniError, Code, KernelError
-from cni.kernel import address, link, route, rule, sysctl, vpcrules
+from cni.kernel import address, forwarding, link, route, rule, sysctl, vpcrules
 from cni.kernel.declared import Keeper
 from cni.kernel.link import Link
 from cni.kernel.netlink import ROUTE, Netlink
@@ -57,7 +56,7 @@ def ensure(host: VpcHost) -> Report:
             one.secondary(rtnl, eni)
         one.clear_tables(rtnl)
         one.rules(rtnl)
-    veth.forward((4,))
+    forwarding.switch_on((4,))
     keeper = Keeper()
     one.repairs.update(keeper.reconcile(vpcrules.declare(plan.firewall(host, name)), full=True))
     return Report(one.wanted + keeper.count, dict(one.repairs), tuple(one.alarms), one.enis)
