@@ -1,6 +1,7 @@
 """The test host, and the programs under test in every form they come in."""
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -21,6 +22,12 @@ sys.path.insert(0, {root!r})
 from cni.__main__ import main
 sys.exit(main())
 """
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: a shell's background jobs, and theirs, ignore it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
