@@ -8,52 +8,51 @@ forwards, and to write 1 changes nothing.
 """
 
 import os
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from cni.errors import CniError, Code
 from cni.kernel import sysctl
 
 V4, V6 = "ipv4/ip_forward", "ipv6/conf/all/forwarding"
-PATIENCE_S, PAUSE_S = 10, 0.001
 
 
 def switch_on(versions: Iterable[int]) -> None:
-    """Let the host forward packets of these IP versions.  Raises OSError, and CniError code 11."""
+    """Let the host forward packets of these IP versions.  Raises OSError."""
     for version in versions:
         if version == 4:
-            _switch_on_v4()
+            if sysctl.read(V4) != "1" or not _has_effect():
+                sysctl.write(V4, "1")
+                _let_all_forward()
         elif sysctl.read(V6) != "1":
             _keep_routers()
             sysctl.write(V6, "1")
 
 
-def _switch_on_v4() -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not _forwards_v4():
-        if time.monotonic() >= deadline:
-            msg = f"cannot switch net.ipv4.ip_forward on: in {PATIENCE_S} s no interface forwards"
-            raise CniError(Code.TRY_AGAIN, msg, "who else writes it?")
-        sysctl.write(V4, "0")
-        sysctl.write(V4, "1")
-        time.sleep(PAUSE_S)
+def _has_effect() -> bool:
+    """Tell whether anybody forwards: an administrator may have kept the others from it."""
+    return _forwards("default") or any(map(_forwards, _interfaces()))
 
 
-def _forwards_v4() -> bool:
-    """Tell whether the key says so and is not alone: some interfaces may be kept from it."""
-    if sysctl.read(V4) != "1":
-        return False
-    return _has("ipv4/conf/default/forwarding") or any(
-        _has(f"ipv4/conf/{name}/forwarding")
-        for name in set(os.listdir("/proc/sys/net/ipv4/conf")) - {"all", "default"}
-    )
-
-
-def _has(key: str) -> bool:
-    with suppress(OSError):  # its interface may have gone
-        return sysctl.read(key) == "1"
+def _forwards(name: str) -> bool:
+    with suppress(OSError):  # it may have gone
+        return sysctl.read(_own(name)) == "1"
     return False
+
+
+def _let_all_forward() -> None:
+    """Do what the common key should have done: here the value is the effect."""
+    sysctl.write(_own("default"), "1")  # first: an interface that the list lacks has it from there
+    for name in _interfaces():
+        with suppress(OSError):  # it may have gone
+            sysctl.write(_own(name), "1")
+
+
+def _interfaces() -> set[str]:
+    return set(os.listdir("/proc/sys/net/ipv4/conf")) - {"all", "default"}
+
+
+def _own(name: str) -> str:
+    return f"ipv4/conf/{name}/forwarding"
 
 
 def _keep_routers() -> None:
