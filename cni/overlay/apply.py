@@ -64,8 +64,10 @@ class Overlay:
         alarms += (alarm for way in ways.values() for alarm in way.alarms)
         alarms += plan.mtu_alarms(self.settings, underlays)
         if links:
-            repairs.update(sysctl=device.loosen_filters(underlays.values()))
-            alarms += device.filter_alarms(underlays.values())
+            filtering = [self.settings.name(version) for version in links]
+            filtering += [underlays[4].name] if 4 in underlays else []
+            repairs.update(sysctl=device.loosen_filters(filtering))
+            alarms += device.filter_alarms(filtering)
         return Report(
             wanted.count() + len(links),
             +repairs,

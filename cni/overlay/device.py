@@ -52,31 +52,32 @@ def underlays(rtnl: Netlink, cluster: Cluster) -> dict[int, Underlay]:
     return found
 
 
-def loosen_filters(underlays: Iterable[Underlay]) -> int:
-    """Let pass what pods of other nodes send to this node's address; return what had to be set.
+def loosen_filters(names: Iterable[str]) -> int:
+    """Let pass what goes between pods and nodes; return what had to be set.
 
-    It comes without a tunnel, and the answer goes through it: a strict filter (RFC 3704) calls
-    that spoofed.
+    What a pod sends to another node's address goes without a tunnel, and the answer takes the
+    tunnel: a strict filter (RFC 3704), of the card or of the device, calls that spoofed.  Also of
+    a device that has just been made loose: udev may apply the system's sysctl.d to it after us.
     """
-    strict = [one for one in underlays if _strict(one)]
-    for underlay in strict:
-        sysctl.write_if_there(f"ipv4/conf/{underlay.name}/rp_filter", LOOSE)
-    return sum(not _strict(one) for one in strict)
+    strict = [name for name in names if _strict(name)]
+    for name in strict:
+        sysctl.write_if_there(f"ipv4/conf/{name}/rp_filter", LOOSE)
+    return sum(not _strict(name) for name in strict)
 
 
-def filter_alarms(underlays: Iterable[Underlay]) -> Iterator[str]:
+def filter_alarms(names: Iterable[str]) -> Iterator[str]:
     """Yield which interfaces have a strict filter all the same: we may not set it here."""
-    for underlay in underlays:
-        if key := _strict(underlay):
+    for name in names:
+        if key := _strict(name):
             what = f"net.{key.replace('/', '.')} is {STRICT}, it must be 0 or {LOOSE}"
-            yield f"pods of other nodes cannot reach this node's address {underlay.address}: {what}"
+            yield f"pods and the addresses of other nodes cannot reach each other by {name}: {what}"
 
 
-def _strict(underlay: Underlay) -> str:
+def _strict(name: str) -> str:
     """Return the setting that makes the filter strict; of the two the kernel takes the larger."""
-    keys = [f"ipv4/conf/{name}/rp_filter" for name in ("all", underlay.name)]
+    keys = [f"ipv4/conf/{one}/rp_filter" for one in ("all", name)]
     values = {key: sysctl.read(key) for key in keys}
-    if underlay.address.version != 4 or max(values.values()) != STRICT:
+    if max(values.values()) != STRICT:
         return ""
     return next(key for key in keys if values[key] == STRICT)
 

@@ -162,7 +162,7 @@ def test_a_strict_filter_that_may_not_be_set_spares_pods_and_is_told() -> None:
 
     assert not report.repairs
     (alarm,) = report.alarms
-    assert f"reach this node's address {nodes.address('n2', 4)}" in alarm
+    assert "cannot reach each other by eth0" in alarm
     assert "net.ipv4.conf.all.rp_filter is 1" in alarm
     assert not packets.reachable("p1", "n2", (nodes.address("n2", 4), 80), timeout=0.2)
     assert nodes.reachable("n1", "n2")
@@ -176,6 +176,19 @@ def test_answers_of_nodes_pass_the_strict_filter_of_the_pods_node() -> None:
 
     to = nodes.address("n2", 4), 80
     assert packets.seen_from("p1", "n2", to) == nodes.pod_address("n1", 4)
+
+
+def test_a_device_that_was_made_strict_is_made_loose_again() -> None:
+    """As udev does where sysctl.d says so, after it has heard of the new device."""
+    made = nodes.make()
+    lab.run("sysctl -qw net.ipv4.conf.pycni-vxlan.rp_filter=1", netns="n1")
+    before = packets.reachable("p1", "n2", (nodes.address("n2", 4), 80), timeout=0.2)
+
+    report = made.reconcile("n1")
+
+    assert not before
+    assert report.repairs == {"sysctl": 1}
+    assert packets.reachable("p1", "n2", (nodes.address("n2", 4), 80))
 
 
 def test_the_device_is_what_ip_makes_with_the_same_words() -> None:
