@@ -196,7 +196,7 @@ def take_over(
     for one in addresses:
         found = link.get_by_altname(host, _altname(wanted, one))
         if found is not None:
-            veth.delete_stale(host, attachment.network, found.index, str(one.ip))
+            veth.delete_stale(host, attachment, found.index, str(one.ip))
     if addresses:
         veth.take_over(host, attachment, addresses)
 

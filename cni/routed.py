@@ -69,7 +69,7 @@ def add(request: Request, network: Network) -> Result:
     with rollback() as undo, veth.sockets(request.netns) as (host, container):
         veth.refuse_repeated(host, container, attachment)
         result = delegate.add()
-        undo(delegate.delete)
+        undo(lambda: veth.give_back(attachment, delegate.delete))
         pod.require_addresses(result, delegate.name)
         pod.require_gateways(result, delegate.name)
         veth.take_over(host, attachment, result.addresses)

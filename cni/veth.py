@@ -5,7 +5,7 @@ it), so that DEL and GC find it without the container's namespace.
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -147,6 +147,17 @@ def delete(attachment: Attachment, container_netns: str) -> None:
     link.delete(container_netns, attachment.ifname)
 
 
+def give_back(attachment: Attachment, delete_lease: Callable[[], None]) -> None:
+    """Free the lease of an ADD that failed, unless the pair is there and has its address.
+
+    It is that of another ADD of the attachment, if IPAM gave the same to both: `onDuplicate`
+    `reuse`, or fixed addresses.
+    """
+    with Netlink(ROUTE) as host:
+        if link.get(host, attachment.host_ifname) is None:
+            delete_lease()
+
+
 def _is_attachments(host: Netlink, end: Link) -> bool:
     """Tell whether the other end of a container's pair says whose it is, as `add` lets it."""
     other = link.get_by_index(host, end.peer)
@@ -183,12 +194,12 @@ def take_over(host: Netlink, attachment: Attachment, addresses: Iterable[IPInter
     for ip in ips:
         found = route.match(host, ip)
         if found is not None and found.dst.prefixlen == ip.max_prefixlen:
-            delete_stale(host, attachment.network, found.oif, str(ip))
+            delete_stale(host, attachment, found.oif, str(ip))
     firewall.evict(attachment, ips)
 
 
-def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
-    """Remove the veth `index` if a lost attachment of `network` left it, as it holds `address`.
+def delete_stale(host: Netlink, attachment: Attachment, index: int, address: str) -> None:
+    """Remove the veth `index` if a lost attachment of the network left it, as it holds `address`.
 
     Raises CniError code 101 when another network's attachment has it.  A veth that is not ours
     stays: the route to the address is replaced, nothing else.
@@ -197,7 +208,9 @@ def delete_stale(host: Netlink, network: str, index: int, address: str) -> None:
     if found is None or found.kind != "veth" or not found.alias:
         return
     owner = found.alias
-    if owner.startswith(f"{network_key(network)}/"):
+    if owner == attachment.owner:
+        return  # another ADD of it has come in between: one of us is refused
+    if owner.startswith(f"{network_key(attachment.network)}/"):
         link.delete("", found.name)
     elif _is_owner(owner):
         msg = f"cannot use address {address}: {found.name} of {owner} has it"

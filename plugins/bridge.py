@@ -147,7 +147,7 @@ def _lease(request: Request, config: Config, undo: Undo) -> Result:
     ipam, version = invoke.ipam(request), request.cni_version
     if ipam is not None:
         result = ipam.add()
-        undo(ipam.delete)
+        undo(lambda: veth.give_back(request.attachment, ipam.delete))
         pod.require_addresses(result, ipam.name)
         if config.is_gateway:
             result = gateways.named(result, default=config.is_default_gateway)

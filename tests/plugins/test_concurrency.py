@@ -71,9 +71,14 @@ def test_fifty_pods_sixteen_at_a_time(frozen_bin: Path, conf: networks.Json) -> 
     assert (veths(), leases(), elements()) == ([], set(), "")
 
 
+@pytest.mark.parametrize("duplicate", ["refuse", "reuse"])
 @BOTH
-def test_one_pod_added_by_many_at_once_is_added_once(frozen_bin: Path, conf: networks.Json) -> None:
+def test_one_pod_added_by_many_at_once_is_added_once(
+    frozen_bin: Path, conf: networks.Json, duplicate: str
+) -> None:
+    """Reusing, IPAM gives its address to all of them, and each that fails gives it back."""
     suite = lab.Suite(frozen_bin, imported=False)
+    conf = conf | {"ipam": conf["ipam"] | {"onDuplicate": duplicate}}
     netns = lab.add_netns("pod")
     program = conf["type"]
 
