@@ -37,6 +37,7 @@ from cni.kernel.netlink import (
 
 IFLA_AF_SPEC, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 26, 4, 5
 IFLA_BR_VLAN_FILTERING = 7
+LISTS = 20  # of which one has all ports, as a rule the first
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33  # hairpin is a mode
 IFLA_BRIDGE_VLAN_INFO = 2
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 2, 4, 8, 16  # BRIDGE_VLAN_INFO_*
@@ -163,10 +164,24 @@ def _link_info(rtnl: Netlink, index: int, part: int) -> dict[int, bytes]:
 
 def get_vlans(rtnl: Netlink, index: int) -> dict[int, int]:
     """Return the VLANs of the port of that index: their IDs, with PVID and UNTAGGED."""
+    payloads = port_messages(rtnl, index)
+    return {vid: flags for payload in payloads for flags, vid in _vlans_in(payload)}
+
+
+def port_messages(rtnl: Netlink, index: int) -> list[bytes]:
+    """Return what the kernel says of the port of that index; nothing when it is none.
+
+    It lists all ports in chunks, and finds the next one by counting: one that leaves meanwhile
+    hides another.  So a port that is missing is looked for again.
+    """
     message = IFINFO.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + number(IFLA_EXT_MASK, WITH_VLANS)
     request = Request("list VLANs", RTM_GETLINK, 0, message)
-    payloads = [one for one in rtnl.dump(request) if IFINFO.unpack_from(one)[2] == index]
-    return {vid: flags for payload in payloads for flags, vid in _vlans_in(payload)}
+    found: list[bytes] = []
+    for _ in range(LISTS):
+        found = [one for one in rtnl.dump(request) if IFINFO.unpack_from(one)[2] == index]
+        if found:
+            break
+    return found
 
 
 def _vlans_in(payload: bytes) -> Iterator[tuple[int, int]]:
