@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -233,7 +234,10 @@ def _errno(rtnl: Netlink, request: Request) -> int:
 
 
 def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:
-    """Wait for the news that the interface `index` is gone, or for what the child says."""
+    """Wait for the news that the interface `index` is gone, or for what the child says.
+
+    A bridge that loses a port, which goes on to be an interface, says so in its own family.
+    """
     waiting = select.poll()
     for file in (news.fileno(), answer):
         waiting.register(file, select.POLLIN)
@@ -245,8 +249,9 @@ def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:
                 raise KernelError(number, what, os.strerror(number))
             return number == 0
         if news.fileno() in ready and any(
-            kind == RTM_DELLINK and IFINFO.unpack_from(payload)[2] == index
+            kind == RTM_DELLINK and (family, other) == (socket.AF_UNSPEC, index)
             for kind, payload in news.news()
+            for family, _, other, *_ in [IFINFO.unpack_from(payload)]
         ):
             return True
 

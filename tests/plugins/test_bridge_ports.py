@@ -1,11 +1,13 @@
 """How a bridge's ports behave, and what a pod has without IPAM."""
 
 import socket
+import time
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
-from cni.kernel import link
+from cni.kernel import aside, link
 from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.netns import entered
 from tests import lab, networks, packets
@@ -40,6 +42,29 @@ def frame_arrives(sender: str, receiver: str, source: str, to: str = EVERYBODY) 
 def mac(result: networks.Json) -> str:
     """Return the MAC of the container's end."""
     return str(result["interfaces"][2]["mac"])
+
+
+def test_a_port_that_its_bridge_loses_is_not_taken_for_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bridge tells of it, while who deletes the interface has not yet begun."""
+    lab.run("ip link add name cni0 type bridge")
+    lab.run("ip link add port master cni0 type veth peer name other")
+    start = aside.start
+
+    def late(work: Callable[[], int]) -> int:
+        time.sleep(0.2)
+        return work()
+
+    def after_the_bridge(work: Callable[[], int]) -> int:
+        lab.run("ip link set port nomaster")
+        return start(lambda: late(work))
+
+    monkeypatch.setattr(aside, "start", after_the_bridge)
+
+    assert link.delete("", "port")
+
+    assert not lab.run("ip link show type veth")
 
 
 # without IPAM
