@@ -109,11 +109,16 @@ def apply(rtnl: Netlink, changes: Iterator[Change], made: Counter[str]) -> list[
 
 
 def blocked_alarms(rtnl: Netlink, blocked: Iterable[Change]) -> Iterator[str]:
-    """Yield who holds the place of our routes."""
+    """Yield who holds the place of our routes.
+
+    The kernel's list of IPv6 routes misses some while others go: those are there, and ours.
+    """
     routes = [change.entry for change in blocked if isinstance(change.entry, Route)]
     versions = {one.dst.version for one in routes}
     present = {one.dst: one for version in versions for one in route.list_all(rtnl, version)}
     for one in routes:
         other = present.get(one.dst)
+        if other == one:
+            continue
         whose = f"protocol {other.protocol}, via {other.gateway}" if other else "another program"
         yield f"cannot add route {one.dst} via {one.gateway}: there is one already ({whose})"

@@ -1,6 +1,7 @@
 """What cannot be is told by name, and what works goes on working."""
 
 import socket
+from collections import Counter
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -8,8 +9,12 @@ import pytest
 
 from cni.cluster import Node
 from cni.errors import CniError, KernelError
+from cni.kernel import route
+from cni.kernel.netlink import ROUTE, Netlink
 from cni.kernel.netns import entered
-from cni.overlay.settings import Settings
+from cni.overlay import entries
+from cni.overlay.entries import Change
+from cni.overlay.settings import PROTOCOL, Settings
 from tests import lab, snapshot
 from tests.overlay import nodes
 
@@ -51,6 +56,22 @@ def test_a_foreign_device_is_named_and_stays(foreign: tuple[str, str]) -> None:
     lab.run(f"ip link del {command.split()[2]}", netns="n1")
     made.reconcile("n1", full=False)
     assert nodes.reachable("n1", "n2")
+
+
+def test_a_route_of_ours_that_a_list_had_missed_is_nobody_elses() -> None:
+    """The kernel's list of many routes misses some while others go."""
+    made = nodes.make()
+    with entered(lab.netns_path("n1")), Netlink(ROUTE) as rtnl:
+        missed = [
+            one for version in (4, 6) for one in route.list_all(rtnl, version, protocol=PROTOCOL)
+        ]
+        changes = [Change("route", one, route.add(one)) for one in missed]
+
+        blocked = entries.apply(rtnl, iter(changes), Counter())
+
+        assert len(missed) == len(blocked) > 0
+        assert list(entries.blocked_alarms(rtnl, blocked)) == []
+    assert not made.reconcile("n1").repairs
 
 
 def test_a_port_that_a_program_has_is_told() -> None:
