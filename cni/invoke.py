@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 METHODS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "STATUS": "status", "GC": "gc"}
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BUSY_TRIES = 6  # a program file that is being written right now: ETXTBSY, once a second
 
 
@@ -204,14 +205,17 @@ def _run_once(
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Let SIGTERM and SIGINT wait for the end of the block.  Only the main thread hears them."""
+    """Let signals to end wait for the end of the block, if somebody here hears them.
+
+    Only the main thread does.  One that is ignored stays so, for what we execute too.
+    """
     import threading
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [number for number in STOPS if callable(signal.getsignal(number))]
     handlers = [signal.signal(number, lambda *args: came.append(args[0])) for number in numbers]
     try:
         yield

@@ -234,6 +234,13 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in run(f"pgrep --parent {pid}", check=False).split()]
 
 
+def handles(pid: int, number: int) -> bool:
+    """Tell whether the process has a handler for a signal: without one it would end it."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    caught = int(text.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def faults_of_children(pid: int) -> int:
     """Return the page faults of the children that `pid` has reaped (cminflt in man 5 proc)."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[8])

@@ -225,6 +225,7 @@ def test_stopping_it_leaves_neither_processes_nor_namespaces(
     before = machine()
     with interrupted(source_bin, Doubles(tmp_path / "doubles")) as started:
         namespace = os.readlink(f"/proc/{started.pid}/ns/net")
+        kept = os.open(f"/proc/{started.pid}/ns/net", os.O_RDONLY)  # no other gets its number
 
         started.send_signal(number)
         _, stderr = started.communicate()
@@ -232,6 +233,7 @@ def test_stopping_it_leaves_neither_processes_nor_namespaces(
     assert started.returncode == 130
     assert stderr.strip() == "cnictl: stopped"
     assert in_namespace(namespace) == []
+    os.close(kept)
     assert machine() == before
 
 

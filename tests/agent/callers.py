@@ -5,11 +5,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cni.agent import pages
 from cni.agent.warm import SPARE, Limits, Zygote
 from cni.agent.worker import IDLE
 from cni.handover import ACCEPTED, PLACES, hand_over
@@ -18,6 +19,8 @@ from tests import lab
 SOCKET = Path("/run/pycni/warm.sock")
 BUILD = "a build of the tests"
 ITSELF = 77  # exit status of a caller that must serve itself
+DONE = (ACCEPTED, b"\0")  # what a client hears whose program succeeds
+TRIES = 5  # of a client that is refused
 
 
 def build_of(bin_dir: Path) -> str:
@@ -51,12 +54,6 @@ def say(connection: socket.socket, data: bytes, streams: tuple[int, int, int]) -
             os.close(file)
 
 
-def hear(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Return the two answers: whether a worker began, and its status."""
-    begun = connection.recv(1)
-    return begun, connection.recv(1) if begun == ACCEPTED else b""
-
-
 class Client:
     """Calls a program of `bin_dir` again and again, as fast as the agent can serve."""
 
@@ -66,10 +63,26 @@ class Client:
         self.streams = (self.out if stdin < 0 else stdin, self.out, self.out)
 
     def call(self) -> tuple[bytes, bytes]:
-        """Call once; return the two answers."""
-        with connected() as connection:
+        """Call once; return the two answers.
+
+        On a busy machine a worker may lose patience before it hears us: it refuses, nothing has
+        begun, and a program would serve itself.  Then we ask again.
+        """
+        begun = b""
+        for _ in range(TRIES):
+            with connected() as connection:
+                begun = self._begin(connection)
+                if begun == ACCEPTED:
+                    return begun, connection.recv(1)
+        return begun, b""
+
+    def _begin(self, connection: socket.socket) -> bytes:
+        """Return the first answer; nothing when it hung up."""
+        try:
             say(connection, self.data, self.streams)
-            return hear(connection)
+            return connection.recv(1)
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
 
     def said(self) -> str:
         """Return what the program has printed."""
@@ -89,10 +102,11 @@ def zygote(
     seconds: float = 60.0,
     grace: float = 10.0,
     before: Callable[[], object] = bool,
+    written: Iterable[pages.Range] = (),
 ) -> Iterator[tuple[Path, int]]:
     """Run a zygote whose programs are `main`, as a child; yield its socket and its pid.
 
-    `before` runs in the child.
+    `before` runs in the child; `written` is memory that most programs write to.
     """
     path = Path(f"/run/zygote-{os.getpid()}.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -100,7 +114,8 @@ def zygote(
         listener.listen(1000)
         child = os.fork()
         if child == 0:
-            _be_zygote(Zygote(listener, BUILD, Limits(workers, seconds, grace), main), before)
+            limits = Limits(workers, seconds, grace)
+            _be_zygote(Zygote(listener, BUILD, limits, main, written), before)
     try:
         yield path, child
     finally:

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,10 +95,8 @@ def test_an_agent_that_finds_no_api_does_with_the_nodes_that_it_has_kept(
     one.stop(signal.SIGKILL)
     lab.run("ip route flush proto 111", netns="n1")
     api.unplug()
-    begin = time.monotonic()
 
     start(one, api)
 
     assert lab.wait_until(lambda: nodes.state("n1") == whole, machines.WAIT)
     one.wait_ready()
-    assert time.monotonic() - begin < 10

@@ -13,12 +13,11 @@ import pytest
 
 from tests import lab, networks
 from tests.agent import callers
-from tests.agent.callers import SOCKET, Client, connected, say, version_client
+from tests.agent.callers import DONE, SOCKET, Client, connected, say, version_client
 from tests.agent.conftest import StartAgent
 from tests.agent.probe import Probe
 from tests.pods import leases
 
-DONE = (b"A", b"\0")
 MANY = 500
 INVOCATIONS = int(os.environ.get("PYCNI_INVOCATIONS", "1000"))
 GROWTH = 1.1  # of the memory, over all invocations

@@ -1,6 +1,7 @@
 """Pages that invocations write to are found, and copied before a caller waits for it."""
 
 import ctypes
+import gc
 import mmap
 import os
 import resource
@@ -11,8 +12,7 @@ import pytest
 
 from cni.agent import pages
 from cni.agent.pages import PAGE
-from tests import lab
-from tests.agent.callers import children
+from tests.agent import callers
 
 COUNT = 64
 
@@ -75,6 +75,7 @@ def test_pages_that_many_write_to_count_and_neighbours_are_one_range() -> None:
 
 def test_a_page_that_was_copied_ahead_costs_no_fault_later(memory: mmap.mmap) -> None:
     def faults(ranges: list[pages.Range]) -> int:
+        gc.disable()  # it writes to pages too
         pages.populate(ranges)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         write(memory, range(COUNT))
@@ -92,10 +93,16 @@ def test_memory_that_is_not_there_does_no_harm(memory: mmap.mmap) -> None:
     assert bytes(memory) == b"x" * length
 
 
-def test_a_worker_that_waits_for_a_caller_has_its_pages_already(agent: lab.Agent) -> None:
-    def dirty(pid: int) -> int:
-        """Return the kilobytes that the process has written to and shares with nobody."""
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_worker_has_its_pages_before_its_program_begins(
+    memory: mmap.mmap,
+    known: bool,  # noqa: FBT001  # pytest's
+) -> None:
+    whole = place(memory)
 
-    assert lab.wait_until(lambda: all(dirty(pid) > 2048 for pid in children(agent.zygote)))
+    with callers.zygote(lambda: len(pages.own([whole])), written=[whole] if known else []) as (
+        path,
+        _,
+    ):
+        assert callers.status_of(callers.call(path)) == (COUNT if known else 0)

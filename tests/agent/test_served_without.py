@@ -162,7 +162,7 @@ def test_a_caller_that_loses_patience_just_then_is_served_once_or_not_at_all(
     with callers.zygote(lambda: note(tmp_path)) as (path, _):
         for number in range(60):
             before = len(list(tmp_path.iterdir()))
-            wait = 0.016 * 0.5 ** chance.uniform(0, 9)  # seconds: from what is always too short
+            wait = 0.25 * 0.5 ** chance.uniform(0, 13)  # seconds: from what is always too short
             status = callers.status_of(callers.call(path, wait=wait))
             outcomes.append((status, before))
             if status == ITSELF:

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cni.errors import Code
 from cni.vpc.client import SOCKET
 from tests import lab
 from tests.cloud.cloud import Cloud
 
 WAIT = 30  # seconds for what takes a few
+TRIES = 5  # of an ADD; each waits for the pool by itself
 RECORD = Path("/var/lib/pycni/vpc/pool.json")
 STATE = Path("/run/pycni/vpc.json")
 
@@ -83,6 +85,15 @@ def ask(verb: str, pod: str = "", **given: Any) -> dict[str, Any]:
     request = json.dumps({"verb": verb, "network": "vpc", **names, **given}).encode() + b"\n"
     said = raw(request)
     return dict(json.loads(said)) if said else {"code": 0}
+
+
+def add(pod: str) -> str:
+    """Let a pod have an address, as a runtime does: again when told to; return it."""
+    answers = [ask("ADD", pod)]
+    while answers[-1].get("code") == Code.TRY_AGAIN and len(answers) < TRIES:
+        answers.append(ask("ADD", pod))
+    assert "address" in answers[-1], answers
+    return str(answers[-1]["address"])
 
 
 def raw(request: bytes) -> bytes:

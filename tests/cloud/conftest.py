@@ -4,8 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 
+from ipam.aws_vpc.cloud import imds
 from tests.cloud.node import Node, running
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let agents in this process wait for the metadata service of a busy machine."""
+    monkeypatch.setattr(imds, "WAIT", urllib3.Timeout(connect=30.0, read=30.0))
 
 
 @pytest.fixture

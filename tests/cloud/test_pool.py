@@ -62,7 +62,7 @@ def test_a_full_node_says_so_and_why(node: Node) -> None:
 
 
 def test_110_adds_at_once_get_no_address_twice(node: Node) -> None:
-    node.patient(20.0)
+    node.patient(120.0)
     answers: list[dict[str, object]] = []
     pods = [
         threading.Thread(target=lambda name=name: answers.append(node.add(name)))
@@ -84,7 +84,7 @@ def test_110_adds_at_once_get_no_address_twice(node: Node) -> None:
 
 
 def test_an_empty_pool_serves_an_add_that_waits(small: Node) -> None:
-    small.patient(20.0)
+    small.patient(120.0)
     small.add_all(1)
     while len(small.pods) < sum(map(len, small.blocks.values())):
         small.add(f"more-{len(small.pods)}")
@@ -114,7 +114,7 @@ def test_a_refused_add_tells_what_is_under_way(small: Node) -> None:
 
 
 def test_an_add_that_waits_ends_with_the_del_of_its_pod(small: Node) -> None:
-    small.patient(20.0)
+    small.patient(120.0)
     small.add("pod-0")
     answers: list[dict[str, object]] = []
     waiting = threading.Thread(target=lambda: answers.append(small.add("pod-1")))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address, ip_network
 from itertools import permutations
+from tempfile import TemporaryFile
 
 from tests.cluster import deployment, pods, traces
 from tests.cluster.cluster import PATIENCE, Cluster
@@ -24,11 +25,14 @@ def pinged(cluster: Cluster, source: Pod, target: Pod) -> Iterator[None]:
     """Let a pod ping another as long as the block runs; fail if a packet is lost."""
     words = [*cluster.provider.kubectl, "exec", "-i", source.name, "--", "busybox", "sh", "-c"]
     script = f"busybox {PING} {target.address} & read end; busybox kill -INT $!; wait $!"
-    with subprocess.Popen(
-        [*words, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield
-        said, _ = process.communicate("end\n", timeout=PATIENCE)
+    with TemporaryFile("w+") as output:  # a pipe would be full, and ping wait, in a minute
+        with subprocess.Popen(
+            [*words, script], stdin=subprocess.PIPE, stdout=output, text=True
+        ) as process:
+            yield
+            process.communicate("end\n", timeout=PATIENCE)
+        output.seek(0)
+        said = output.read()
     sent = int(re.findall(r"(\d+) packets transmitted", said)[0])
     answered = set(map(int, re.findall(r"seq=(\d+)", said)))
     assert sent > 10  # it went on for half a second at least

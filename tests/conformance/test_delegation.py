@@ -252,6 +252,7 @@ def test_a_signal_to_end_is_an_error_and_what_was_done_is_undone(
         ) as process,
     ):
         streams.wait_for((tmp_path / "calls").exists)
+        streams.wait_for(lambda: lab.handles(process.pid, signal.SIGTERM))  # whoever serves it
         process.send_signal(signal.SIGTERM)
         said = json.loads(process.communicate(timeout=streams.HANG)[0])
 

@@ -123,7 +123,7 @@ class Deployed:
         for container in (*self.spec["initContainers"], *self.spec["containers"]):
             container["image"] = name
         self.kubelet.start(self.spec)
-        assert lab.wait_until(self.is_ready, 20), self.kubelet.log("pycnid")
+        assert lab.wait_until(self.is_ready, 60), self.kubelet.log("pycnid")
 
 
 @pytest.fixture(params=["routes", "vxlan"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha512
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 import yaml
@@ -47,12 +48,15 @@ def answers() -> bool:
 def pinged(address: str) -> Iterator[None]:
     """Ping `address` from the outside within the block, which must lose nothing."""
     words = ["ip", "netns", "exec", "outside", str(image.BUSYBOX), "ping", "-i", "0.02", address]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        yield
-        lab.run(f"pkill -INT --parent {process.pid}", check=False)
-        process.send_signal(2)
-        assert process.stdout
-        said = process.stdout.read()
+    with TemporaryFile("w+") as output:  # a pipe would be full, and ping wait, in half a minute
+        with subprocess.Popen(words, stdout=output) as process:
+            try:
+                yield
+            finally:
+                lab.run(f"pkill -INT --parent {process.pid}", check=False)
+                process.send_signal(2)
+        output.seek(0)
+        said = output.read()
     answered = [int(number) for number in re.findall(r"seq=(\d+)", said)]
     assert len(answered) > 50
     assert answered == list(range(len(answered)))

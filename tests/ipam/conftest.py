@@ -3,13 +3,8 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.ipam.network import Network
-
-# no time limits: the machine may be busy; no files beside the tests; the same examples each time
-settings.register_profile("suite", deadline=None, database=None, derandomize=True)
-settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -313,19 +312,23 @@ def test_files_of_no_use_are_removed(host: None) -> None:
 def test_an_add_that_is_stopped_while_it_waits_gives_back_what_it_may_get(
     imported: lab.Suite, agent: Agent
 ) -> None:
-    agent.slow = 0.5
+    """The agent answers when it is gone."""
     path = imported.bin_dir / "aws-vpc-ipam"
     environment = imported.environment("ADD", containerid="pod", netns="/x")
+    word, gone = Path("/run/pid"), threading.Event()
 
     def stop() -> None:
-        pid = os.getpid()
-        threading.Timer(0.2, os.kill, (pid, signal.SIGTERM)).start()
+        os.kill(int(word.read_text()), signal.SIGTERM)
+        gone.wait(30)
 
-    reply = lab.run_forked(path, environment, json.dumps(CONF).encode(), stop)
+    agent.meanwhile = stop
+    text = json.dumps(CONF).encode()
+    reply = lab.run_forked(path, environment, text, lambda: word.write_text(str(os.getpid())))
+    gone.set()
 
     assert reply.failed(999)
-    assert lab.wait_until(lambda: bool(agent.asked))
-    time.sleep(2 * agent.slow)
+    assert lab.wait_until(lambda: agent.answered == 1)
+    assert left() == [{"network": "vpc", "containerID": "pod", "ifname": "eth0"}]
     assert agent.addresses() == set()
 
 

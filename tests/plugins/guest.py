@@ -22,7 +22,7 @@ WANTED = (
     "net/netfilter/nfnetlink",
     "net/netfilter/nf_tables",
 )
-MEMORY, TIMEOUT_S = "512M", 400
+MEMORY, TIMEOUT_S = "512M", 1200
 EXIT = "guest: exit "  # said when the command is over, with its status
 INIT = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin

@@ -1,14 +1,19 @@
 """Other programs: found in CNI_PATH, executed, and what they say understood."""
 
 import os
+import signal
+import subprocess
 import sys
-import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cni.errors import CniError, Code
-from cni.invoke import execute, find, is_ours
+from cni.invoke import STOPS, execute, find, is_ours
 from cni.programs import PROGRAMS
 
 
@@ -207,12 +212,59 @@ def test_what_cannot_be_executed_is_an_io_failure(tmp_path: Path) -> None:
         assert caught.value.code == Code.IO_FAILURE
 
 
-def test_a_program_that_is_being_written_is_tried_again(tmp_path: Path) -> None:
+def test_a_program_that_is_being_written_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = program(tmp_path / "x", "echo '{}'")
-    writer = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    threading.Timer(0.2, os.close, (writer,)).start()
+    writers = [os.open(path, os.O_WRONLY | os.O_CLOEXEC)]
+    monkeypatch.setattr(time, "sleep", lambda _: os.close(writers.pop()))
 
     assert execute(path, {}, b"") == {}
+    assert writers == []
+
+
+@contextmanager
+def handled(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """Have a handler of a signal within the block."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_program_that_is_just_being_started_ends_with_us_when_a_signal_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    found = []
+
+    class Started(subprocess.Popen[bytes]):
+        """It runs, and nobody knows it yet."""
+
+        def __init__(self, *given: Any, **how: Any) -> None:
+            super().__init__(*given, **how)
+            found.append(self)
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    with handled(number, signal.default_int_handler), pytest.raises(KeyboardInterrupt):
+        execute(program(tmp_path / "x", "exec sleep 60"), {}, b"")
+
+    with found[0] as process:
+        ended = process.poll()
+        process.kill()
+    assert ended == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_signal_that_we_ignore_is_ignored_by_a_program_too(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = program(tmp_path / "x", f"kill -{number} $$; echo '{{}}'")
+
+    with handled(number, signal.SIG_IGN):
+        assert execute(path, {}, b"") == {}
 
 
 # knowing our own

@@ -8,8 +8,7 @@ import json
 import os
 import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,8 +50,9 @@ class Agent:
     planned: dict[str, Json] = field(default_factory=dict)
     held: dict[Key, Json] = field(default_factory=dict)
     refusal: Json | None = None  # the answer to everything, when there is one
-    slow: float = 0.0  # seconds before ADD is answered
+    meanwhile: Callable[[], object] = bool  # what happens before ADD is answered
     asked: list[Json] = field(default_factory=list)
+    answered: int = 0  # requests that are over, whoever heard the answer
 
     def drain(self) -> None:
         """Do what programs left while nobody listened."""
@@ -83,7 +83,7 @@ class Agent:
         return verbs.get(request["verb"], lambda _: {})(request)
 
     def _add(self, request: Json) -> Json:
-        time.sleep(self.slow)
+        self.meanwhile()
         key, wanted = _key(request), request.get("address")
         if key not in self.held and key[1] in self.planned:
             self.held[key] = self.planned[key[1]]
@@ -165,3 +165,4 @@ def _serve_one(connection: socket.socket, agent: Agent, request: Json) -> None:
     except OSError:
         for key in set(agent.held) - before:
             agent.release(key)
+    agent.answered += 1

@@ -23,7 +23,7 @@ PACE = Pace(
     gap=0.02,
     grace=0.3,
     look=0.02,
-    patience=Patience(connect=2, read=2),
+    patience=Patience(connect=20, read=20),
 )
 
 

@@ -73,7 +73,7 @@ class KubeApiServer:
             f"--service-account-key-file={pki.path('server.crt')}",
             f"--service-account-signing-key-file={pki.path('server.key')}",
         )
-        assert wait_until(self._is_ready, 60), f"kube-apiserver does not start: {own}/log"
+        assert wait_until(self._is_ready, 180), f"kube-apiserver does not start: {own}/log"
 
     def _is_ready(self) -> bool:
         url = f"https://{self.address}:{self.port}/readyz"

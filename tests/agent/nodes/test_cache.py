@@ -47,7 +47,7 @@ def test_after_a_reboot_nodes_are_there_before_the_api(cluster: Cluster, tmp_pat
         cluster.delete("n1")
         cluster.relay.mend()
         assert after.sees_names("n2")
-        assert after.source.health().synced
+        assert wait_until(lambda: after.source.health().synced)
 
     assert names(path) == ["n2"]
     assert path.stat().st_mode & 0o777 == 0o600

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from cni.agent.nodes.api import LINE_MAX, PAGE
 from tests.agent.nodes.apiserver import ApiServer, Fault, Handler
 from tests.agent.nodes.cluster import Cluster, Watcher
-from tests.agent.nodes.conftest import MakeSource
+from tests.agent.nodes.conftest import PACE, MakeSource
 from tests.lab import wait_until
 
 Faulty = tuple[ApiServer, Cluster]
@@ -182,7 +183,8 @@ def fail_a_watch(
         failed.append(handler)
         return fault(handler)
 
-    with Watcher(make_source(cluster.access())) as seen:
+    pace = replace(PACE, brief=20)  # on a busy machine it takes a while to be over at once
+    with Watcher(make_source(cluster.access(), pace)) as seen:
         assert seen.sees_names("n1", "n2")
         server.fault = lambda handler: "watch=1" in handler.path and fail(handler)
         cluster.relay.cut()

@@ -21,9 +21,8 @@ def test_all_nodes_are_there_with_addresses_and_pod_cidrs(
 
     with Watcher(make_source(cluster.access())) as seen:
         assert seen.sees_names("n1", "n2")
-        health = seen.source.health()
-
-    assert (health.synced, health.last_error) == (True, "")
+        assert wait_until(lambda: seen.source.health().synced)
+        assert seen.source.health().last_error == ""
     first, second = seen.nodes["n1"], seen.nodes["n2"]
     assert first.addresses == (ip_address("10.0.0.1"), ip_address("fd00::1"))
     assert first.pod_cidrs == (ip_network("10.244.1.0/24"), ip_network("fd00:10:244:1::/64"))
