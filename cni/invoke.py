@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 METHODS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "STATUS": "status", "GC": "gc"}
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # while a program is being started
 BUSY_TRIES = 6  # a program file that is being written right now: ETXTBSY, once a second
 
 
@@ -215,7 +215,7 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    numbers = [number for number in STOPS if callable(signal.getsignal(number))]
+    numbers = [number for number in HELD if callable(signal.getsignal(number))]
     handlers = [signal.signal(number, lambda *args: came.append(args[0])) for number in numbers]
     try:
         yield

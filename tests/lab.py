@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -232,6 +233,17 @@ def agent(bin_dir: Path, socket: Path, *options: str) -> Iterator[Agent]:
 def children(pid: int) -> list[int]:
     """Return the processes that `pid` has, zombies too, in the order of their numbers."""
     return [int(word) for word in run(f"pgrep --parent {pid}", check=False).split()]
+
+
+@contextmanager
+def repeated(lines: str) -> Iterator[None]:
+    """Let `ip` do `lines` again and again within the block, whether or not it can."""
+    forever = "while :; do printf '%s' \"$1\"; done | ip -force -batch - 2>/dev/null"
+    with subprocess.Popen(["setsid", "sh", "-c", forever, "repeated", lines]) as process:
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def handles(pid: int, number: int) -> bool:

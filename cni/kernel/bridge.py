@@ -37,10 +37,10 @@ from cni.kernel.netlink import (
 
 IFLA_AF_SPEC, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 26, 4, 5
 IFLA_BR_VLAN_FILTERING = 7
-LISTS = 20  # of which one has all ports, as a rule the first
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33  # hairpin is a mode
 IFLA_BRIDGE_VLAN_INFO = 2
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 2, 4, 8, 16  # BRIDGE_VLAN_INFO_*
+LISTS = 20  # of which one has all ports, as a rule the first
 WITH_VLANS = 1 << 1  # RTEXT_FILTER_BRVLAN
 VLAN_INFO = struct.Struct("=HH")  # flags, ID
 NATIVE, VLAN_MAX = 1, 4094  # VLAN IDs
@@ -176,12 +176,10 @@ def port_messages(rtnl: Netlink, index: int) -> list[bytes]:
     """
     message = IFINFO.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + number(IFLA_EXT_MASK, WITH_VLANS)
     request = Request("list VLANs", RTM_GETLINK, 0, message)
-    found: list[bytes] = []
     for _ in range(LISTS):
-        found = [one for one in rtnl.dump(request) if IFINFO.unpack_from(one)[2] == index]
-        if found:
-            break
-    return found
+        if found := [one for one in rtnl.dump(request) if IFINFO.unpack_from(one)[2] == index]:
+            return found
+    return []
 
 
 def _vlans_in(payload: bytes) -> Iterator[tuple[int, int]]:

@@ -43,8 +43,7 @@ def _let_all_forward() -> None:
     """Do what the common key should have done: here the value is the effect."""
     sysctl.write(_own("default"), "1")  # first: an interface that the list lacks has it from there
     for name in _interfaces():
-        with suppress(OSError):  # it may have gone
-            sysctl.write(_own(name), "1")
+        sysctl.write_if_there(_own(name), "1")
 
 
 def _interfaces() -> set[str]:

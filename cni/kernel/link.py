@@ -249,8 +249,9 @@ def _is_deleted(what: str, index: int, news: Netlink, answer: int) -> bool:
                 raise KernelError(number, what, os.strerror(number))
             return number == 0
         if news.fileno() in ready and any(
-            kind == RTM_DELLINK and (family, other) == (socket.AF_UNSPEC, index)
+            (family, other) == (socket.AF_UNSPEC, index)
             for kind, payload in news.news()
+            if kind == RTM_DELLINK
             for family, _, other, *_ in [IFINFO.unpack_from(payload)]
         ):
             return True

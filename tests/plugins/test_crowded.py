@@ -2,10 +2,8 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_interface
 
 import pytest
@@ -63,23 +61,12 @@ def test_no_pod_is_overlooked_while_others_come_and_go() -> None:
             assert found.count(f"kindnet/{'a' * 64}/eth0") == PODS
 
 
-@contextmanager
-def ports_that_come_and_go(*names: str) -> Iterator[None]:
-    """Let the ports leave the bridge and come back until the end of the block."""
-    lines = "".join(f"link set {name} nomaster\nlink set {name} master cni0\n" for name in names)
-    busy = "while :; do printf '%s' \"$1\"; done | ip -batch -"
-    with subprocess.Popen(["setsid", "sh", "-c", busy, "busy", lines]) as process:
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 def test_a_port_is_not_overlooked_while_others_leave_the_bridge() -> None:
     ports = [f"port{number}" for number in range(250)]
     lines = [f"link add {name} master cni0 type veth peer name x{name}\n" for name in ports]
     lab.run("ip -batch -", stdin="link add name cni0 type bridge\n" + "".join(lines))
-    with Netlink(ROUTE) as rtnl, ports_that_come_and_go(*ports[:4]):
+    leaving = [f"link set {name} nomaster\nlink set {name} master cni0\n" for name in ports[:4]]
+    with Netlink(ROUTE) as rtnl, lab.repeated("".join(leaving)):
         staying = [one.index for one in link.list_all(rtnl) if one.name in ports[4:]]
 
         assert all(bridge.port_messages(rtnl, index) for index in 6 * staying)

@@ -1,11 +1,6 @@
 """The host forwards after an ADD, whatever the kernel made of writers that met."""
 
 import multiprocessing
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,18 +26,6 @@ def everybody() -> set[str]:
 
 def forwarders(among: set[str]) -> set[str]:
     return {name for name in among if (CONF / name / "forwarding").read_text() == "1\n"}
-
-
-@contextmanager
-def links_that_come_and_go() -> Iterator[None]:
-    """Let the kernel be busy with links in the block: a writer of ip_forward has to try again."""
-    busy = "while :; do printf '%s' \"$1\"; done | ip -batch - 2>/dev/null"
-    words = ["setsid", "sh", "-c", busy, "busy", LINKS]
-    with subprocess.Popen(words) as process:
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def switch_on_at_once(writers: int) -> None:
@@ -91,7 +74,7 @@ def test_an_interface_that_is_kept_from_forwarding_stays_so(suite: lab.Suite) ->
 def test_writers_that_meet_leave_a_host_that_forwards(own: str) -> None:
     """With plain writes in their place this failed in 1 to 8 of a hundred rounds."""
     lab.run("ip link add lan type veth peer name other")
-    with links_that_come_and_go():
+    with lab.repeated(LINKS):  # a writer that finds them busy has to try again
         for _ in range(60):
             forward("all", "0")
             forward("lan", own)  # as networkd's IPv4Forwarding= does

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cni.errors import CniError, Code
-from cni.invoke import STOPS, execute, find, is_ours
+from cni.invoke import HELD, execute, find, is_ours
 from cni.programs import PROGRAMS
 
 
@@ -233,7 +233,7 @@ def handled(number: signal.Signals, handler: Any) -> Iterator[None]:
         signal.signal(number, before)
 
 
-@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("number", HELD)
 def test_a_program_that_is_just_being_started_ends_with_us_when_a_signal_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -257,7 +257,7 @@ def test_a_program_that_is_just_being_started_ends_with_us_when_a_signal_comes(
     assert ended == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("number", HELD)
 def test_a_signal_that_we_ignore_is_ignored_by_a_program_too(
     tmp_path: Path, number: signal.Signals
 ) -> None:
